@@ -1,0 +1,66 @@
+"""The composition root: settings in, a WSGI application out. Nothing else puts the pieces together."""
+
+import time
+from types import TracebackType
+
+from flask import Flask
+
+from onekey import logs
+from onekey.blobs import DiskBlobs
+from onekey.locks import Allowance, locked
+from onekey.records import Records
+from onekey.settings import Settings
+from onekey.uploads import UNPROVEN, Uploads
+from onekey.vault import Clock, Vault
+from onekey.web import failures, policy
+from onekey.web.direct import AnyText, direct
+from onekey.web.pages import pages
+from onekey.web.services import Services, install
+
+
+class App(Flask):
+    """Flask, saying nothing of a request in its log."""
+
+    def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
+        """Flask's own line holds the path, which is the key."""
+        logs.log.error("A request failed: %s.", logs.place(exc_info[1]))
+
+
+def create_services(settings: Settings, clock: Clock = time.time) -> Services:
+    """Open what is stored in CONTENT_DIR, made and brought up to date if need be. Raises NewerSchema, OSError."""
+    folder = settings.content_dir.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = folder / "onekey.db"
+    database.touch(mode=0o600)
+    records = Records(f"sqlite:///{database}")
+    with locked(folder / "migrate.lock"):
+        records.migrate()
+    blobs = DiskBlobs(folder / "blobs")
+    uploads = Uploads(
+        records,
+        blobs,
+        clock,
+        unproven=Allowance(folder / "unproven.lock", UNPROVEN),
+        chunk_size=settings.chunk_size,
+        min_free=settings.min_free_space,
+        max_expiry=settings.max_expiry,
+    )
+    return Services(settings, Vault(records, blobs, clock, settings.max_expiry), uploads, clock)
+
+
+def create_app(settings: Settings, clock: Clock = time.time) -> App:
+    """The application that serves one CONTENT_DIR. Raises what create_services does."""
+    logs.install()
+    app = App("onekey.web", static_url_path="/static")
+    app.config.update(PROPAGATE_EXCEPTIONS=False, SEND_FILE_MAX_AGE_DEFAULT=3600)
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False
+    app.url_map.converters["anytext"] = AnyText
+    install(app.extensions, create_services(settings, clock))
+    failures.install(app)
+    app.before_request(failures.name_request)
+    app.before_request(policy.check_host)
+    app.after_request(policy.finish)
+    app.register_blueprint(direct)
+    app.register_blueprint(pages)
+    return app

@@ -1,0 +1,33 @@
+"""What a request works with: put together once, by the composition root, and carried by the application."""
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from onekey.settings import Settings
+from onekey.uploads import Uploads
+from onekey.vault import Clock, Vault
+
+_NAME = "onekey"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases, the settings and the clock that one application serves with."""
+
+    settings: Settings
+    vault: Vault
+    uploads: Uploads
+    clock: Clock
+
+
+def install(extensions: dict[str, object], services: Services) -> None:
+    """Give an application its services."""
+    extensions[_NAME] = services
+
+
+def services() -> Services:
+    """Those of the application that serves the current request."""
+    found = current_app.extensions[_NAME]
+    assert isinstance(found, Services)
+    return found

@@ -1,0 +1,110 @@
+"""Content on its way out: what was promised arrives whole or visibly broken.
+
+Every answer has a Content-Length, and the first piece was verified before the status line goes out. Whatever goes
+wrong later ends in one place, `Guard`: it resets the connection, so that no client can take what it got for the whole.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response
+from werkzeug.datastructures import Range
+from werkzeug.wrappers import Request
+
+from onekey.errors import Damaged
+from onekey.logs import log, place
+
+
+class Guard:
+    """The body of an answer: counts its bytes, and cuts the connection where they end too soon or too late."""
+
+    def __init__(
+        self, pieces: Iterator[bytes], length: int, environ: dict[str, Any], close: Callable[[], None]
+    ) -> None:
+        self._pieces, self._left, self._environ, self._close = pieces, length, environ, close
+
+    def __iter__(self) -> "Guard":
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces, None)
+            self._left -= len(piece or b"")
+            if self._left < 0 or (piece is None and self._left):
+                raise Damaged("What was promised is not there.")
+        except Exception as error:
+            log.error(
+                "A download was cut short: %s. Request %s.", place(error), self._environ.get("onekey.request", "?")
+            )
+            reset(self._environ)
+            # gunicorn drops this one without a line in its log. To end without an exception would be worse: on a
+            # connection that is kept alive the client would take the next answer for the rest of the file.
+            raise ConnectionResetError(errno.ECONNRESET, "cut short") from None
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """Called by the server when the answer is over, however it ended."""
+        self._close()
+
+
+def reset(environ: dict[str, Any]) -> None:
+    """Reset the client's connection (RST), so that it sees a broken transfer, and let nothing more be written to it.
+
+    The descriptor is replaced and not closed: whoever still holds the socket meets an unconnected one, never a
+    stranger's that got the same number. Only where the server lends us its socket and the socket is this request's alone.
+    """
+    lent = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    if lent is None or not str(environ.get("SERVER_PROTOCOL")).startswith("HTTP/1"):
+        return
+    with socket.socket(socket.AF_UNIX) as fresh:
+        lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.dup2(fresh.fileno(), lent.fileno(), inheritable=False)
+
+
+def stream(request: Request, pieces: Iterator[bytes], length: int, close: Callable[[], None]) -> Response:
+    """An answer of `length` bytes. Its first piece is taken here, so what is wrong with it is raised here."""
+    response = Response(status=200)
+    if request.method == "HEAD":
+        close()
+    else:
+        first = next(pieces, b"") if length else b""
+        body = Guard(_after(first, pieces), length, request.environ, close)
+        response = Response(body, status=200, direct_passthrough=True)
+    response.content_length = length
+    return response
+
+
+def _after(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    del first  # or it would stay in memory for as long as the download lasts
+    yield from pieces
+
+
+def wanted(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """The bytes [start, stop) that a request asks for: RFC 9110, section 14. None if the range cannot be satisfied.
+
+    One range a request; several, or what is no range of bytes, get the whole, and so does an If-Range that names other
+    bytes.
+    """
+    asked: Range | None = request.range if request.method == "GET" else None
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return 0, size
+    if "If-Range" in request.headers and not _same(request, etag):
+        return 0, size
+    return asked.range_for_length(size)
+
+
+def _same(request: Request, etag: str) -> bool:
+    """If-Range compares strongly, and we give no date that it could hold: RFC 9110, section 13.1.5."""
+    return request.headers["If-Range"].strip() == f'"{etag}"'
+
+
+def not_modified(request: Request, etag: str) -> bool:
+    """Whether the client has these bytes already: If-None-Match, compared weakly."""
+    return request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(etag)
