@@ -1,5 +1,6 @@
 """The composition root: settings in, a WSGI application out. Nothing else puts the pieces together."""
 
+import threading
 import time
 from types import TracebackType
 
@@ -11,11 +12,11 @@ from onekey.locks import Allowance, locked
 from onekey.records import Records
 from onekey.settings import Settings
 from onekey.uploads import UNPROVEN, Uploads
-from onekey.vault import Clock, Vault
+from onekey.vault import Clock, Swept, Vault
 from onekey.web import failures, policy
 from onekey.web.direct import AnyText, direct
 from onekey.web.pages import pages
-from onekey.web.services import Services, install
+from onekey.web.services import Services, install, services_of
 
 
 class App(Flask):
@@ -64,3 +65,22 @@ def create_app(settings: Settings, clock: Clock = time.time) -> App:
     app.register_blueprint(direct)
     app.register_blueprint(pages)
     return app
+
+
+def sweep(app: App) -> Swept | None:
+    """Sweep once; None where another process is at it."""
+    services = services_of(app.extensions)
+    with locked(services.settings.content_dir / "sweep.lock", wait=False) as mine:
+        return services.vault.sweep() if mine else None
+
+
+def sweep_for_ever(app: App, stop: threading.Event) -> None:
+    """Sweep at once, then every SWEEP_INTERVAL until told to stop; of all processes that do, one at a time sweeps."""
+    interval = services_of(app.extensions).settings.sweep_interval
+    while True:
+        try:
+            sweep(app)
+        except Exception as error:  # a full disk, say: the next time may do better
+            logs.log.error("A sweep failed: %s.", logs.place(error))
+        if stop.wait(interval):
+            return

@@ -133,8 +133,9 @@ def _refuse(_: str) -> None:
     raise ValueError
 
 
+# NaN and Infinity pass the decoder and stop at the encoder.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_refuse)
 
 
 def _check_shape(value: Any, room: int) -> None:

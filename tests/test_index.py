@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onekey import index as module
 from onekey.errors import BadRequest, Damaged
 from onekey.index import MAX_FILES, MAX_INDEX, MAX_NUMBER, File, Index, read_json, valid_name, write_json
 
@@ -41,6 +40,8 @@ def with_index(**members: object) -> str:
     return spell({name: value for name, value in index.items() if value is not ...})
 
 
+relaxed = settings(deadline=None, max_examples=200)  # the machine may be busy
+
 names = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/\\"), min_size=1).filter(valid_name)
 files = st.builds(File, names, st.sampled_from(["image/png", "text/plain;charset=utf-8"]), st.integers(0, 2**40))
 
@@ -59,11 +60,13 @@ def test_encode_writes_path_role_and_of_only_where_they_are() -> None:
     assert last == b'{"name":"s.webp","type":"image/webp","size":1,"path":["a","b"],"role":"thumbnail","of":0}]}'
 
 
-@pytest.mark.parametrize(("long", "size"), [(182, 256), (183, 512)])
-def test_encode_pads_to_the_next_multiple_of_256(long: int, size: int) -> None:
-    assert len(Index(123, (File("x" * (long + 7), "image/png", 123),)).encode()) == size
+@pytest.mark.parametrize(("over", "size"), [(-1, 256), (0, 256), (1, 512)])
+def test_encode_pads_to_the_next_multiple_of_256(over: int, size: int) -> None:
+    name = "x" * (256 + over - len(PLAIN) + len("cat.png"))
+    assert len(Index(123, (File(name, "image/png", 123),)).encode()) == size
 
 
+@relaxed
 @given(st.lists(files, min_size=1, max_size=5))
 def test_what_was_encoded_decodes_to_the_same(listed: list[File]) -> None:
     index = Index(sum(file.size for file in listed), tuple(listed))
@@ -206,12 +209,13 @@ BROKEN = {
     "a plus": PLAIN.replace("123", "+123"),
     "2^53": with_index(later=MAX_NUMBER + 1),
     "a huge number": with_index(later=0).replace(":0}", f":{HUGE}}}"),
+    "a million digits": PLAIN.replace("123", "9" * 1_000_000),
     "a huge size": with_file(size=0).replace(":0}", f":{HUGE}}}"),
     "a huge fraction": with_index(later=0).replace(":0}", f":0.{HUGE}}}"),
     "a huge exponent": with_index(later=0).replace(":0}", f":1e{HUGE}}}"),
     "a member name that is empty": with_index(**{"": 0}),
     "a member name that is a number": with_index(**{"1": 0}),
-    "a member name with a line in front": with_index(**{"__proto__": 0}),
+    "a member name that begins with _": with_index(__proto__=0),
     "a member name with a digit deep inside": with_index(later=[{"a": {"1": 0}}]),
     "17 deep": PLAIN[:-1] + ',"a":' + "[" * 16 + "]" * 16 + "}",
     "17 deep in objects": PLAIN[:-1] + ',"a":' + '{"a":' * 16 + "0" + "}" * 16 + "}",
@@ -280,14 +284,6 @@ def test_decode_answers_damaged_to_a_size_of(size: int) -> None:
         Index.decode(PLAIN.encode().ljust(size)[:size])
 
 
-def test_a_number_is_not_converted_before_its_length_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    converted: list[str] = []
-    monkeypatch.setattr(module, "int", lambda digits: converted.append(digits) or 0, raising=False)
-    with pytest.raises(Damaged):
-        read_json(b'{"a":' + b"9" * 100_000 + b"}")
-    assert converted == []
-
-
 # What no one thought of
 
 json_values = st.recursive(
@@ -309,34 +305,35 @@ def opens_or_is_damaged(plaintext: bytes) -> bool:
         index = Index.decode(plaintext)
     except Damaged:
         return True
-    return index.encode().rstrip() == index.encode().rstrip() and Index.decode(index.encode()) == index
+    return Index.decode(index.encode()) == index
 
 
-@settings(deadline=None, max_examples=300)
+@relaxed
 @given(json_values)
 def test_any_json_opens_or_is_damaged(value: object) -> None:
     assert opens_or_is_damaged(pad(spell(value)))
 
 
-@settings(deadline=None, max_examples=300)
+@relaxed
 @given(st.fixed_dictionaries(dict.fromkeys(["name", "type", "size"], json_values), optional={"of": json_values}))
 def test_any_file_opens_or_is_damaged(entry: dict[str, object]) -> None:
     assert opens_or_is_damaged(pad(with_file(**entry)))
 
 
-@settings(deadline=None, max_examples=300)
+@relaxed
 @given(st.integers(0, len(PLAIN)), st.integers(0, 8), st.binary(max_size=4))
 def test_any_splice_opens_or_is_damaged(at: int, removed: int, inserted: bytes) -> None:
     text = PLAIN.encode()
     assert opens_or_is_damaged(pad(text[:at] + inserted + text[at + removed :]))
 
 
-@settings(deadline=None, max_examples=200)
+@relaxed
 @given(st.binary(max_size=300))
 def test_any_bytes_open_or_are_damaged(data: bytes) -> None:
     assert opens_or_is_damaged(pad(data))
 
 
+@relaxed
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_write_json_escapes_only_what_must_be(text: str) -> None:
     written = write_json(text).decode()
@@ -344,6 +341,7 @@ def test_write_json_escapes_only_what_must_be(text: str) -> None:
     assert len(escapes) == sum(char < " " or char in '"\\' for char in text)
 
 
+@relaxed
 @given(st.dictionaries(st.from_regex(r"[A-Za-z].{0,3}", fullmatch=True), st.integers(0, MAX_NUMBER) | st.text()))
 def test_read_json_reads_what_write_json_wrote(value: dict[str, object]) -> None:
     assert read_json(write_json(value)) == value

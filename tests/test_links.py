@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onekey import links
@@ -49,6 +49,7 @@ def test_the_blob_id_and_knock_of_a_vector(vector: dict[str, Any]) -> None:
     assert (links.blob_id(seed), links.knock(seed).hex()) == (vector["blob_id"], vector["knock"])
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=24, max_size=24))
 def test_a_token_read_gives_the_seed_that_was_written(seed: bytes) -> None:
     assert links.read_token(links.write_token(seed)) == seed
@@ -90,6 +91,7 @@ def test_a_refusal_does_not_repeat_the_token() -> None:
     assert TOKEN[:-1] not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9_=+/-]{30,34}"))
 def test_whatever_is_read_has_that_one_spelling(text: str) -> None:
     try:

@@ -28,6 +28,11 @@ def install(extensions: dict[str, object], services: Services) -> None:
 
 def services() -> Services:
     """Those of the application that serves the current request."""
-    found = current_app.extensions[_NAME]
+    return services_of(current_app.extensions)
+
+
+def services_of(extensions: dict[str, object]) -> Services:
+    """Those that `install` gave an application."""
+    found = extensions[_NAME]
     assert isinstance(found, Services)
     return found

@@ -57,7 +57,7 @@ def reset(environ: dict[str, Any]) -> None:
     """Reset the client's connection (RST), so that it sees a broken transfer, and let nothing more be written to it.
 
     The descriptor is replaced and not closed: whoever still holds the socket meets an unconnected one, never a
-    stranger's that got the same number. Only where the server lends us its socket and the socket is this request's alone.
+    stranger's that got the same number. Only where the server lends us its socket, and it is this request's alone.
     """
     lent = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if lent is None or not str(environ.get("SERVER_PROTOCOL")).startswith("HTTP/1"):

@@ -1,0 +1,5 @@
+"""`python -m onekey` is `onekey`."""
+
+from onekey.cli import main
+
+main()

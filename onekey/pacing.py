@@ -1,0 +1,180 @@
+"""A client's socket that waits without costing anything, and never for ever.
+
+A request works while it holds one of a fixed number of slots. Whenever its client keeps it waiting, for more of the
+body or for room to send, the slot is given to another request: slow clients take memory, never the server.
+
+How long it waits: head and TLS handshake have one deadline for all of it. A body, and an answer, have a floor rate: the
+client starts with `stall_time` seconds of patience, waiting uses them up, and each KiB that moves earns one back, up to
+that many again. Time that the server itself takes costs nothing.
+"""
+
+import errno
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Final, TypeVar
+
+FLOOR: Final = 1024
+"""Bytes a second that a transfer has to move, in the long run."""
+_DRAIN: Final = 1 << 16
+_T = TypeVar("_T")
+
+
+class HeadTooSlow(Exception):
+    """The head of a request, or the TLS handshake before it, did not come in time."""
+
+
+class PacedSocket:
+    """A connected socket, in the form that gunicorn uses one. One thread at a time, but for `cut`."""
+
+    def __init__(self, raw: socket.socket, slots: threading.Semaphore, stall_time: float) -> None:
+        raw.setblocking(False)
+        self._raw, self._slots, self._stall_time = raw, slots, stall_time
+        self._patience = stall_time
+        self._deadline: float | None = None
+        self._late: Callable[[], Exception] = TimeoutError
+        self._promised = False
+        self._is_cut = False
+
+    # What the worker says of the request.
+
+    def expect_head(self, seconds: float) -> None:
+        """From here on, the head of a request has this long in all."""
+        self._deadline, self._late = time.monotonic() + seconds, HeadTooSlow
+
+    @property
+    def expects_head(self) -> bool:
+        """Whether `expect_head` was said and `expect_body` was not yet."""
+        return self._late is HeadTooSlow
+
+    def expect_body(self, *, promised: bool) -> None:
+        """From here on, body and answer have the floor rate; `promised`: the client waits for 100 Continue."""
+        self._deadline, self._late, self._patience = None, TimeoutError, self._stall_time
+        self._promised = promised
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands as the server. Raises HeadTooSlow, ssl.SSLError, OSError."""
+        wrapped = context.wrap_socket(self._raw, server_side=True, do_handshake_on_connect=False)
+        self._raw = wrapped
+        self._patiently(wrapped.do_handshake, select.POLLIN)
+
+    def cut(self) -> None:
+        """End the connection at once and visibly, from any thread: who waits on it is woken."""
+        self._is_cut = True
+        try:
+            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended already
+
+    def drain(self) -> bool:
+        """Throw away what the client still sends; gives whether more may come."""
+        try:
+            return bool(socket.socket.recv(self._raw, _DRAIN))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    # What gunicorn asks of a socket.
+
+    def recv(self, size: int) -> bytes:
+        """At most `size` bytes. Raises HeadTooSlow in the head, TimeoutError in the body, OSError."""
+        if self._promised:
+            self._promised = False
+            self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data = self._patiently(lambda: self._raw.recv(size), select.POLLIN)
+        self._earn(len(data))
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """All of it. Raises ConnectionResetError where the client does not take it, OSError."""
+        self._promised = False
+        rest = memoryview(data)
+        while rest:
+            sent = self._send(lambda: self._raw.send(rest))  # noqa: B023 - called before `rest` changes
+            rest = rest[sent:]
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> None:
+        """`count` bytes of a file, by the system's own sendfile."""
+        source, target, left = file.fileno(), self.fileno(), count or 0
+        while left:
+            sent = self._send(lambda: os.sendfile(target, source, offset, left))  # noqa: B023 - as above
+            if not sent:
+                raise ConnectionResetError(errno.ECONNRESET, "the file is shorter than it was")
+            offset, left = offset + sent, left - sent
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._raw.fileno()
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        """As of a socket."""
+        self._raw.setsockopt(level, option, value)
+
+    def setblocking(self, flag: bool) -> None:
+        """Nothing: it never blocks, and always waits."""
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Give what follows this long in all, None: no longer."""
+        self._deadline, self._late = (None if seconds is None else time.monotonic() + seconds), TimeoutError
+
+    def gettimeout(self) -> float | None:
+        """None: see `settimeout`."""
+        return None
+
+    def shutdown(self, how: int) -> None:
+        """As of the plain socket: an SSLSocket would forget its TLS, and send the rest in the clear."""
+        socket.socket.shutdown(self._raw, how)
+
+    def close(self) -> None:
+        """As of a socket."""
+        self._raw.close()
+
+    # Waiting.
+
+    def _send(self, send: Callable[[], int]) -> int:
+        try:
+            sent = self._patiently(send, select.POLLOUT)
+        except TimeoutError:
+            self.cut()
+            raise ConnectionResetError(errno.ECONNRESET, "the client is too slow") from None
+        self._earn(sent)
+        return sent
+
+    def _patiently(self, attempt: Callable[[], _T], event: int) -> _T:
+        while True:
+            try:
+                return attempt()
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT)
+            except BlockingIOError:
+                self._wait(event)
+
+    def _wait(self, event: int) -> None:
+        if self._is_cut:
+            raise ConnectionResetError(errno.ECONNRESET, "cut")
+        began = time.monotonic()
+        allowed = self._patience if self._deadline is None else self._deadline - began
+        poll = select.poll()
+        poll.register(self._raw.fileno(), event)
+        self._slots.release()
+        try:
+            ready = allowed > 0 and poll.poll(allowed * 1000)
+            waited = time.monotonic() - began
+        finally:
+            self._slots.acquire()
+        if not ready:
+            raise self._late()
+        if self._deadline is None:
+            self._patience -= waited
+
+    def _earn(self, moved: int) -> None:
+        self._patience = min(self._stall_time, self._patience + moved / FLOOR)

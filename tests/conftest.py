@@ -1,0 +1,89 @@
+"""Fixtures that several test files share."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from onekey.app import App, create_app
+from onekey.settings import Settings
+from tests.servers import Server
+
+SKIP_IS_FAILURE = os.environ.get("ONEKEY_TEST_ALL") == "1"
+
+
+def needs(program: str) -> None:
+    """Skip the test where a program is not installed; fail it where everything has to be shown."""
+    if shutil.which(program) is None:
+        if SKIP_IS_FAILURE:
+            pytest.fail(f"{program} is not installed")
+        pytest.skip(f"not shown: {program} is not installed")
+
+
+class Clock:
+    """A clock that tests set: seconds since 1970."""
+
+    def __init__(self, now: float = 1_800_000_000) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until the test moves it."""
+    return Clock()
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, clock: Clock) -> Callable[..., App]:
+    """Makes an application on a CONTENT_DIR of its own, with settings given as their variables."""
+
+    def make(**settings: str) -> App:
+        defaults = {"CONTENT_DIR": str(tmp_path / "content"), "MIN_FREE_SPACE": "0"}
+        return create_app(Settings.read({**defaults, **settings}), clock)
+
+    return make
+
+
+@pytest.fixture
+def client(make_app: Callable[..., App]) -> FlaskClient:
+    """A client of an application with no settings."""
+    return make_app().test_client()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with no settings, shared by all tests that do not change it."""
+    with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts real servers with settings of their own, and ends them after the test."""
+    running: list[Server] = []
+
+    def make(**settings: str) -> Server:
+        running.append(Server(tmp_path / f"server-{len(running)}", **settings))
+        return running[-1]
+
+    yield make
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout {key} -out {cert}"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    return cert, key
