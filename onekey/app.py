@@ -46,7 +46,7 @@ def create_services(settings: Settings, clock: Clock = time.time) -> Services:
         min_free=settings.min_free_space,
         max_expiry=settings.max_expiry,
     )
-    return Services(settings, Vault(records, blobs, clock, settings.max_expiry), uploads, clock)
+    return Services(settings, Vault(records, blobs, clock, settings.max_expiry), uploads, clock, policy.hosts(settings))
 
 
 def create_app(settings: Settings, clock: Clock = time.time) -> App:
@@ -59,7 +59,6 @@ def create_app(settings: Settings, clock: Clock = time.time) -> App:
     app.url_map.converters["anytext"] = AnyText
     install(app.extensions, create_services(settings, clock))
     failures.install(app)
-    app.before_request(failures.name_request)
     app.before_request(policy.check_host)
     app.after_request(policy.finish)
     app.register_blueprint(direct)

@@ -42,7 +42,7 @@ _AAD = struct.Struct(">QB")
 _TRAILER = struct.Struct(">I")
 _CONTENT, _INDEX = 0, 1
 _PASSWORD, _SEALED_ONLY = 1, 2
-_TAIL = 1 << 16  # read at once with the trailer: holds the index of all but the largest shares
+_TAIL = 1 << 12  # read at once with the trailer: holds the index of a share of a few files
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,23 +251,12 @@ class Sealer:
         if Header.parse(blank.pack()) != blank:
             raise ValueError("a chunk size is a power of two")
         ikm = stretch(blank, seed, password)
-        self._begin(replace(blank, commitment=_commitment(blank, ikm)), ikm, 0, entropy)
+        self._begin(replace(blank, commitment=_commitment(blank, ikm)), ikm, entropy)
 
-    @classmethod
-    def resume(cls, header: Header, ikm: bytes, chunks: int, entropy: Entropy = os.urandom) -> "Sealer":
-        """Goes on after the first `chunks` chunks of a container that was begun before, with update().
-
-        Only for the same plaintext, which marks prove: section 2, "Chunks". Raises WrongKey.
-        """
-        sealer = cls.__new__(cls)
-        sealer._begin(header, ikm, chunks, entropy)
-        return sealer
-
-    def _begin(self, header: Header, ikm: bytes, chunks: int, entropy: Entropy) -> None:
+    def _begin(self, header: Header, ikm: bytes, entropy: Entropy) -> None:
         self.header = header
         self.keys = derive(header, ikm)
-        self.length = chunks * header.chunk_size
-        self._position = chunks
+        self.length = self._position = 0
         self._entropy = entropy
         self._cipher = AESGCM(self.keys.content)
         self._chunk = memoryview(bytearray(header.chunk_size))
@@ -383,7 +372,7 @@ class Opener:
         if source.size < MIN_SIZE:
             raise NotAContainer("This is too short for a onekey container.")
         self._source = source
-        self.header = Header.parse(_read(source, 0, HEADER_SIZE) if header is None else header)
+        self.header = Header.parse(bytes(_read(source, 0, HEADER_SIZE)) if header is None else header)
         tail = _read_tail(source, min(source.size - HEADER_SIZE, _TAIL))
         (sealed_index,) = _TRAILER.unpack(tail[-TRAILER_SIZE:])
         self.sizes = Sizes.of(source.size, sealed_index, self.header.chunk_size)
@@ -392,7 +381,7 @@ class Opener:
         self._cipher = AESGCM(self.keys.content)
         self.index = self._open_index(tail)
 
-    def _open_index(self, tail: bytes) -> Index:
+    def _open_index(self, tail: bytearray) -> Index:
         size = self.sizes.sealed_index + TRAILER_SIZE
         if len(tail) < size:
             tail = _read_tail(self._source, size)
@@ -415,7 +404,7 @@ class Opener:
     def _range(self, start: int, stop: int) -> Iterator[bytes]:
         size = self.header.chunk_size
         first, end = start // size, -(-stop // size)
-        buffer = memoryview(bytearray(size + OVERHEAD))
+        buffer = memoryview(bytearray(max(self.sizes.chunk_span(first)[1], self.sizes.chunk_span(end - 1)[1])))
         for number in range(first, end):
             offset, length = self.sizes.chunk_span(number)
             sealed = buffer[:length]
@@ -424,20 +413,20 @@ class Opener:
             begin = number * size
             yield plaintext[max(start - begin, 0) : stop - begin]
 
-    def _unseal(self, sealed: bytes | memoryview, position: int, kind: int) -> bytes:
+    def _unseal(self, sealed: bytearray | memoryview, position: int, kind: int) -> bytes:
         try:
             return self._cipher.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _AAD.pack(position, kind))
         except InvalidTag:
             raise Damaged("A part of this share is damaged.") from None
 
 
-def _read(source: Source, offset: int, size: int) -> bytes:
+def _read(source: Source, offset: int, size: int) -> bytearray:
     buffer = bytearray(size)
     _fill(source, offset, memoryview(buffer))
-    return bytes(buffer)
+    return buffer
 
 
-def _read_tail(source: Source, size: int) -> bytes:
+def _read_tail(source: Source, size: int) -> bytearray:
     return _read(source, source.size - size, size)
 
 

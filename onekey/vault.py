@@ -35,8 +35,8 @@ class _Source:
         self.size = share.size
         self._records, self._blobs, self._id = records, blobs, share.id
         self._stride = share.part_chunks * (chunk_size + OVERHEAD)
-        self._last = records.last_part(share.id)
-        self._known = {self._last.number: self._last} if self._last else {}
+        self._last = share.last
+        self._known = {self._last.number: self._last}
         self._open: tuple[int, Part] | None = None
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
@@ -57,13 +57,10 @@ class _Source:
             self._open = None
 
     def _number(self, offset: int) -> int:
-        if self._last is None:
-            raise Damaged("The parts of this share are not there.")
         return min(self._last.number, max(0, offset - HEADER_SIZE) // self._stride)
 
     def _span(self, number: int) -> tuple[int, int]:
         """Where part `number` begins and ends in the container; the last one ends where the container does."""
-        assert self._last
         start = HEADER_SIZE + number * self._stride if number else 0
         stop = self.size if number == self._last.number else HEADER_SIZE + (number + 1) * self._stride
         return start, stop

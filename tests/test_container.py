@@ -293,19 +293,6 @@ def test_a_container_takes_no_more_than_it_can_hold(limit: str, monkeypatch: pyt
         new_sealer().update(text(3 * C))
 
 
-class TestResume:
-    def test_goes_on_where_another_sealer_stopped(self) -> None:
-        first = new_sealer()
-        parts = [first.header.pack(), *first.update(text(2 * C))]
-        second = Sealer.resume(first.header, SEED, 2)
-        parts += second.update(text(3 * C + 5)[2 * C :])
-        assert unseal(b"".join(parts + second.finish([File("a", "a/b", 3 * C + 5)]))) == text(3 * C + 5)
-
-    def test_needs_the_key_of_the_header(self) -> None:
-        with pytest.raises(WrongKey):
-            Sealer.resume(new_sealer().header, bytes(24), 0)
-
-
 # Header, keys, passwords
 
 

@@ -19,7 +19,6 @@ from onekey.web.services import services
 
 direct = Blueprint("direct", __name__)
 _LINK: Final = re.compile(r"([A-Za-z0-9_-]{32})(\..*)?", re.DOTALL)
-_CACHE: Final = "private, no-cache, no-transform"
 _NOT_YET: Final = ("opens", "password")
 
 
@@ -199,32 +198,28 @@ def _listed(share: OpenShare) -> list[int]:
 
 def _file(share: OpenShare, number: int) -> Response:
     file, etag = share.files[number], share.etag(number)
-    headers = {
-        "ETag": f'"{etag}"',
-        "Cache-Control": _CACHE,
-        "Accept-Ranges": "bytes",
-        "X-Accel-Buffering": "no",
-        "Content-Security-Policy": policy.CONTENT_CSP,
-    }
+    headers = [*policy.CONTENT, ("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
     if streaming.not_modified(request, etag):
         share.close()
         return Response(status=304, headers=headers)
-    span = streaming.wanted(request, etag, file.size)
-    if span is None:
+    try:
+        span = streaming.wanted(request, etag, file.size)
+    except streaming.Unsatisfiable:
         share.close()
-        return Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.size}"})
+        return Response(status=416, headers=[*headers, ("Content-Range", f"bytes */{file.size}")])
     return _stream(share, number, span, headers)
 
 
-def _stream(share: OpenShare, number: int, span: tuple[int, int], headers: dict[str, str]) -> Response:
-    file, (start, stop) = share.files[number], span
+def _stream(share: OpenShare, number: int, span: tuple[int, int] | None, headers: list[tuple[str, str]]) -> Response:
+    file = share.files[number]
+    start, stop = span or (0, file.size)
     response = streaming.stream(request, share.read(number, start, stop), stop - start, share.close)
-    response.headers.update(headers)
-    response.headers["Content-Type"] = names.served_type(file.type)
-    response.headers["Content-Disposition"] = names.disposition(file.name, file.type)
-    if request.range is not None and (start, stop) != (0, file.size):
+    headers.append(("Content-Type", names.served_type(file.type)))
+    headers.append(("Content-Disposition", names.disposition(file.name, file.type)))
+    if span:
         response.status_code = 206
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+        headers.append(("Content-Range", f"bytes {start}-{stop - 1}/{file.size}"))
+    response.headers.extend(headers)
     return response
 
 
@@ -238,11 +233,9 @@ def _zip(share: OpenShare, listed: list[int]) -> Response:
         for name, number in zip(called, listed, strict=True)
     )
     response = streaming.stream(request, zips.write(entries), zips.length(sizes), share.close)
+    response.headers.extend(policy.CONTENT)
     response.headers["Content-Type"] = "application/zip"
     response.headers["Content-Disposition"] = 'attachment; filename="onekey.zip"'
-    response.headers["Cache-Control"] = _CACHE
-    response.headers["X-Accel-Buffering"] = "no"
-    response.headers["Content-Security-Policy"] = policy.CONTENT_CSP
     return response
 
 

@@ -1,16 +1,15 @@
 """Errors, said in HTTP: one table from class to status, one form of answer."""
 
-import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, jsonify, render_template
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from onekey import errors
 from onekey.logs import log, place
-from onekey.web.policy import answer_kind
+from onekey.web.policy import answer_kind, request_id
 
 STATUS: Final[Mapping[type[errors.OnekeyError], int]] = {
     errors.BadRequest: 400,
@@ -39,11 +38,6 @@ def install(app: Flask) -> None:
     app.register_error_handler(errors.OnekeyError, _refused)
     app.register_error_handler(HTTPException, _from_werkzeug)
     app.register_error_handler(Exception, _broken)
-
-
-def name_request() -> None:
-    """Give the request a name, by which an operator finds in the log what a client saw."""
-    g.request_id = request.environ["onekey.request"] = secrets.token_hex(4)
 
 
 def status_of(error: errors.OnekeyError) -> int:
@@ -77,7 +71,7 @@ def _broken(error: Exception) -> Response:
 
 
 def _tell(error: BaseException) -> None:
-    log.error("A request failed: %s. Request %s.", place(error), g.get("request_id", "?"))
+    log.error("A request failed: %s. Request %s.", place(error), request_id())
 
 
 def _code(name: str) -> str:
@@ -86,18 +80,16 @@ def _code(name: str) -> str:
 
 def answer(status: int, code: str, message: str) -> Response:
     """An error as JSON `{error, message}`, as a page or as a sentence, as the client asks."""
-    kind, request_id = answer_kind(), g.get("request_id") if status >= 500 else None
+    kind, name = answer_kind(), request_id() if status >= 500 else None
     if kind == "application/json":
         response = jsonify(error=code, message=message)
     elif kind == "text/html":
         title = HTTPStatus(status).phrase
-        response = Response(
-            render_template("error.html", status=status, title=title, message=message, request_id=request_id)
-        )
+        response = Response(render_template("error.html", status=status, title=title, message=message, request_id=name))
     else:
         response = Response(f"{message}\n", mimetype="text/plain")
     response.status_code = status
     response.headers["Vary"] = "Accept"
-    if request_id:
-        response.headers["X-Onekey-Request"] = request_id
+    if name:
+        response.headers["X-Onekey-Request"] = name
     return response

@@ -2,6 +2,7 @@
 
 import hmac
 import re
+import secrets
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,38 +13,51 @@ from onekey.settings import Settings
 from onekey.web.services import services
 
 SECRET_HEADERS: Final = ("X-Onekey-Secret", "X-Wonkey-Secret")
-CONTENT_CSP: Final = "sandbox"
 PAGE_CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
+_PORT: Final = re.compile(r":[0-9]+$")
 _LOOPBACK: Final = re.compile(r"localhost|.+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
-_EVERYWHERE: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex",
-}
+_EVERYWHERE: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Robots-Tag", "noindex"),
+)
+CONTENT: Final = (
+    ("Content-Security-Policy", "sandbox"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+    ("Cache-Control", "private, no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),
+)
+"""The headers of every answer that is a share's content."""
+_ELSEWHERE: Final = (
+    ("Content-Security-Policy", PAGE_CSP),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
 
 
 def check_host() -> None:
     """Refuse a request for a host that is not ours: links would be built from it. Raises WrongHost."""
     if request.path == "/healthz":  # asked by whoever watches over the machine, by any name, and holds no link
         return
-    match = _HOST.fullmatch(request.headers.get("Host", request.host))
-    if not match or not _ours(match["name"].lower(), services().settings):
+    match = _HOST.fullmatch(request.environ.get("HTTP_HOST") or request.host)
+    name = match["name"].lower() if match else ""
+    if name not in services().hosts and not _LOOPBACK.fullmatch(name):
         raise WrongHost(
             "This server does not go by that name. Its operator can say by which it does: in PUBLIC_URL, or further "
             "names in TRUSTED_HOSTS."
         )
 
 
-def _ours(name: str, settings: Settings) -> bool:
-    bound = {address.rpartition(":")[0].lower() for address in settings.bind}
+def hosts(settings: Settings) -> frozenset[str]:
+    """The names that PUBLIC_URL, TRUSTED_HOSTS and BIND give this server."""
     public = urlsplit(settings.public_url).netloc if settings.public_url else ""
-    public_name = public if public.endswith("]") else re.sub(r":[0-9]+$", "", public)
-    named = {public_name, *bound, *(settings.trusted_hosts or ())} - {""}
-    return name in named or bool(_LOOPBACK.fullmatch(name))
+    addresses = [public if _PORT.search(public) else f"{public}:", *settings.bind]
+    named = {address.rpartition(":")[0].lower() for address in addresses}
+    return frozenset(named | set(settings.trusted_hosts or ())) - {""}
 
 
 def base_url() -> str:
@@ -93,17 +107,21 @@ class Gate:
 
 def finish(response: Response) -> Response:
     """The headers of every answer; what a view set stays."""
-    for name, value in _EVERYWHERE.items():
-        response.headers.setdefault(name, value)
-    is_content = "Content-Security-Policy" in response.headers
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin" if is_content else "same-origin")
-    response.headers.setdefault("Content-Security-Policy", PAGE_CSP)
-    if response.mimetype == "text/html" and not is_content:
-        response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.extend(_EVERYWHERE)
+    if "Content-Security-Policy" not in response.headers:
+        for name, value in _ELSEWHERE:
+            response.headers.setdefault(name, value)
+        if response.mimetype == "text/html":
+            response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if request.scheme == "https":
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
+
+
+def request_id() -> str:
+    """A name for this request, by which an operator finds in the log what a client saw."""
+    name: str = request.environ.setdefault("onekey.request", secrets.token_hex(4))
+    return name
 
 
 def answer_kind() -> str:

@@ -19,6 +19,8 @@ class Services:
     vault: Vault
     uploads: Uploads
     clock: Clock
+    hosts: frozenset[str]
+    """The host names that requests may ask for, besides those of this machine itself; in lower case, without ports."""
 
 
 def install(extensions: dict[str, object], services: Services) -> None:

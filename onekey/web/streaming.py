@@ -6,6 +6,7 @@ wrong later ends in one place, `Guard`: it resets the connection, so that no cli
 
 import errno
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -38,7 +39,9 @@ class Guard:
                 raise Damaged("What was promised is not there.")
         except Exception as error:
             log.error(
-                "A download was cut short: %s. Request %s.", place(error), self._environ.get("onekey.request", "?")
+                "A download was cut short: %s. Request %s.",
+                place(error),
+                self._environ.setdefault("onekey.request", secrets.token_hex(4)),
             )
             reset(self._environ)
             # gunicorn drops this one without a line in its log. To end without an exception would be worse: on a
@@ -69,14 +72,15 @@ def reset(environ: dict[str, Any]) -> None:
 
 def stream(request: Request, pieces: Iterator[bytes], length: int, close: Callable[[], None]) -> Response:
     """An answer of `length` bytes. Its first piece is taken here, so what is wrong with it is raised here."""
-    response = Response(status=200)
+    body: Guard | None = None
     if request.method == "HEAD":
         close()
     else:
         first = next(pieces, b"") if length else b""
         body = Guard(_after(first, pieces), length, request.environ, close)
-        response = Response(body, status=200, direct_passthrough=True)
-    response.content_length = length
+    response = Response(body, direct_passthrough=True)
+    response.headers.clear()  # of the type that Flask takes for granted
+    response.headers.add("Content-Length", str(length))
     return response
 
 
@@ -86,18 +90,25 @@ def _after(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
+class Unsatisfiable(Exception):
+    """A range begins behind the end of what there is."""
+
+
 def wanted(request: Request, etag: str, size: int) -> tuple[int, int] | None:
-    """The bytes [start, stop) that a request asks for: RFC 9110, section 14. None if the range cannot be satisfied.
+    """The range of bytes [start, stop) that a request asks for, None for the whole: RFC 9110, section 14.
 
     One range a request; several, or what is no range of bytes, get the whole, and so does an If-Range that names other
-    bytes.
+    bytes. Raises Unsatisfiable.
     """
-    asked: Range | None = request.range if request.method == "GET" else None
+    asked: Range | None = request.range if "Range" in request.headers and request.method == "GET" else None
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
-        return 0, size
+        return None
     if "If-Range" in request.headers and not _same(request, etag):
-        return 0, size
-    return asked.range_for_length(size)
+        return None
+    span = asked.range_for_length(size)
+    if span is None:
+        raise Unsatisfiable
+    return span
 
 
 def _same(request: Request, etag: str) -> bool:
@@ -107,4 +118,4 @@ def _same(request: Request, etag: str) -> bool:
 
 def not_modified(request: Request, etag: str) -> bool:
     """Whether the client has these bytes already: If-None-Match, compared weakly."""
-    return request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(etag)
+    return "If-None-Match" in request.headers and request.if_none_match.contains_weak(etag)
