@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,11 +111,10 @@ class DiskBlobs:
     def put(self, blob: str, number: int, pieces: Iterable[bytes]) -> Stored:
         folder, name = self._folder(blob), new_name(number)
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):  # not exist_ok=True, which fails where `purge` comes between
+                folder.mkdir(mode=0o700)
             _flush_folder(self._root)  # always: another put may have made the folder and not come to this line
-            size, digest = _write(folder / f"{name}.tmp", pieces)
-            (folder / f"{name}.tmp").rename(folder / name)
-            _flush_folder(folder)
+            size, digest = _write(folder / name, pieces)
         except FileNotFoundError:
             raise NotOpen("This upload was given up.") from None
         except OSError as error:
@@ -151,7 +151,8 @@ class DiskBlobs:
 def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, bytes]:
     """Write a new file from pieces, flushed; whatever goes wrong, it is gone again. Gives size and SHA-256."""
     digest, size = hashlib.sha256(), 0
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    temporary = path.with_name(f"{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             for piece in pieces:
@@ -161,8 +162,11 @@ def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, bytes]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        temporary.rename(path)
+        _flush_folder(path.parent)
     except BaseException:
-        path.unlink(missing_ok=True)
+        for left in (temporary, path):
+            left.unlink(missing_ok=True)
         raise
     return size, digest.digest()
 
@@ -200,13 +204,22 @@ class MemoryBlobs:
     def __init__(self, room: int = 1 << 30) -> None:
         self._room = room
         self._parts: dict[tuple[str, str], bytes] = {}
+        self._putting: set[tuple[str, str]] = set()
+        self._mutex = threading.Lock()
 
     def put(self, blob: str, number: int, pieces: Iterable[bytes]) -> Stored:
         key = (_checked(_BLOB, blob), new_name(number))
-        data = b"".join(pieces)
-        if len(data) > self.free():
-            raise NoRoom("There is no room left on this server.")
-        self._parts[key] = data
+        self._putting.add(key)
+        try:
+            data = b"".join(pieces)
+            with self._mutex:
+                if key not in self._putting:
+                    raise NotOpen("This upload was given up.")
+                if len(data) > self.free():
+                    raise NoRoom("There is no room left on this server.")
+                self._parts[key] = data
+        finally:
+            self._putting.discard(key)
         return Stored(number, key[1], len(data), hashlib.sha256(data).digest())
 
     def open(self, blob: str, name: str) -> Part:
@@ -219,8 +232,12 @@ class MemoryBlobs:
         self._parts.pop((_checked(_BLOB, blob), _checked(_NAME, name)), None)
 
     def purge(self, blob: str) -> None:
-        for key in [key for key in self._parts if key[0] == _checked(_BLOB, blob)]:
-            self._parts.pop(key, None)
+        _checked(_BLOB, blob)
+        with self._mutex:
+            for key in [*self._putting, *self._parts]:
+                if key[0] == blob:
+                    self._putting.discard(key)
+                    self._parts.pop(key, None)
 
     def free(self) -> int:
         return self._room - sum(map(len, self._parts.values()))

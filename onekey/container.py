@@ -12,6 +12,7 @@ import struct
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -96,13 +97,26 @@ class Header:
         return _STEM.pack(b"1KEY", *numbers, bytes(4), self.password_salt, self.file_salt)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Keys:
-    """The keys of one container, 32 bytes each: section 2. Its repr shows none."""
+    """The keys of one container, 32 bytes each: section 2. Each is derived when it is first needed."""
 
-    content: bytes = field(repr=False)
-    access: bytes = field(repr=False)
-    mark: bytes = field(repr=False)
+    def __init__(self, header: Header, ikm: bytes) -> None:
+        self._derive = partial(kdf, ikm, header.stem, size=32)
+
+    @cached_property
+    def content(self) -> bytes:
+        """Seals chunks and index."""
+        return self._derive(label="content")
+
+    @cached_property
+    def access(self) -> bytes:
+        """Proves to a server that a client knows the key, password included."""
+        return self._derive(label="access")
+
+    @cached_property
+    def mark(self) -> bytes:
+        """Keys the marks of parts."""
+        return self._derive(label="mark")
 
     def mark_of(self, part: int, *pieces: bytes | memoryview) -> bytes:
         """The mark of a part, 16 bytes: proves later what plaintext it was made of. Section 2, "Chunks"."""
@@ -150,8 +164,7 @@ def derive(header: Header, ikm: bytes) -> Keys:
     # AES-GCM does not commit to its key: without this, one ciphertext could be made to open under many.
     if not hmac.compare_digest(_commitment(header, ikm), header.commitment):
         raise _wrong_key()
-    content, access, mark = (kdf(ikm, header.stem, label, 32) for label in ("content", "access", "mark"))
-    return Keys(content, access, mark)
+    return Keys(header, ikm)
 
 
 def _commitment(header: Header, ikm: bytes) -> bytes:

@@ -22,6 +22,9 @@ from typing import IO, Final, TypeVar
 FLOOR: Final = 1024
 """Bytes a second that a transfer has to move, in the long run."""
 _DRAIN: Final = 1 << 16
+_UNSENT: Final = 1 << 16
+"""Bytes that may wait in the system to be sent. It would take megabytes, and say that there is room again only when a
+third of them is gone: a slow reader would seem to stand still."""
 _T = TypeVar("_T")
 
 
@@ -34,6 +37,8 @@ class PacedSocket:
 
     def __init__(self, raw: socket.socket, slots: threading.Semaphore, stall_time: float) -> None:
         raw.setblocking(False)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self._raw, self._slots, self._stall_time = raw, slots, stall_time
         self._patience = stall_time
         self._deadline: float | None = None
@@ -58,17 +63,24 @@ class PacedSocket:
         self._promised = promised
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands as the server. Raises HeadTooSlow, ssl.SSLError, OSError."""
+        """Shake hands as the server. Raises OSError, also where the client is too slow: it could read no answer."""
         wrapped = context.wrap_socket(self._raw, server_side=True, do_handshake_on_connect=False)
         self._raw = wrapped
-        self._patiently(wrapped.do_handshake, select.POLLIN)
+        try:
+            self._patiently(wrapped.do_handshake, select.POLLIN)
+        except HeadTooSlow:
+            raise ConnectionResetError(errno.ECONNRESET, "the handshake is too slow") from None
+
+    def pending(self) -> bool:
+        """Whether TLS has read more than it has given: what the poller cannot see."""
+        return isinstance(self._raw, ssl.SSLSocket) and self._raw.pending() > 0
 
     def cut(self) -> None:
         """End the connection at once and visibly, from any thread: who waits on it is woken."""
         self._is_cut = True
         try:
             self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
         except OSError:
             pass  # it has ended already
 
@@ -113,7 +125,7 @@ class PacedSocket:
         """The descriptor."""
         return self._raw.fileno()
 
-    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+    def setsockopt(self, level: int, option: int, value: bytes | int) -> None:
         """As of a socket."""
         self._raw.setsockopt(level, option, value)
 
@@ -129,7 +141,9 @@ class PacedSocket:
         return None
 
     def shutdown(self, how: int) -> None:
-        """As of the plain socket: an SSLSocket would forget its TLS, and send the rest in the clear."""
+        """As of the plain socket: an SSLSocket would forget its TLS, and send the rest in the clear. Raises OSError."""
+        if self._is_cut:
+            raise ConnectionResetError(errno.ECONNRESET, "cut")
         socket.socket.shutdown(self._raw, how)
 
     def close(self) -> None:

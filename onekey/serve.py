@@ -4,12 +4,14 @@ The names in lower case are gunicorn's settings. Importing this reads onekey's s
 """
 
 import ctypes
+import errno
 import logging
 import os
 import resource
 import selectors
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -33,12 +35,14 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from onekey import __version__, logs
 from onekey.app import App, create_app, sweep_for_ever
+from onekey.errors import BadSetting
 from onekey.pacing import HeadTooSlow, PacedSocket
 from onekey.settings import from_environment
 
 HEAD_TIME: Final = 10.0
 """Seconds that the head of a request has in all."""
 _LINGER_TIME: Final = 2.0
+_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LEEWAY: Final = 3  # for connections to see that they were cut, before gunicorn kills the worker
 _ANSWERS: Final = (
     (HeadTooSlow, 408, "Request Timeout", "The request came too slowly."),
@@ -75,6 +79,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     is still sending can read its answer.
     """
 
+    alive: bool
     stall_time: float = 30.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -102,6 +107,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            time.sleep(0.05)  # it is there until somebody gives something back: no reason to end what is in flight
             return
         self.nr_conns += 1
         paced = PacedSocket(client, self.slots, self.stall_time)
@@ -134,7 +144,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: Connection, fs: "Future[Any]") -> None:
         self.busy.discard(conn)
         if not fs.cancelled() and not fs.exception() and fs.result():
-            super().finish_request(conn, fs)
+            if conn.sock.pending():  # the next request, already read from the socket: the poller would not see it
+                self.enqueue_req(conn)
+            else:
+                super().finish_request(conn, fs)
         else:
             self._linger(conn)
 
@@ -172,8 +185,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not self.alive:
             self._stop(now)
 
+    def is_parent_alive(self) -> bool:
+        """Also: stop as if told to where it is not, so that the next server can have the addresses."""
+        lives = bool(super().is_parent_alive())
+        self.alive = self.alive and lives
+        return lives
+
     def _stop(self, now: float) -> None:
         """Finish what is in flight within STOP_TIME, then cut it, then end whatever still runs."""
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            listener.close()  # or the system would go on taking connections that nobody serves
         if self.stop_at is None:
             self.stop_at = now + self.cfg.graceful_timeout - _LEEWAY
         for conn in self.pending_conns:
@@ -188,6 +210,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: PacedSocket, addr: Any, exc: BaseException) -> None:
         """Answer in our own words: gunicorn's echo the request, and its log the address."""
+        if isinstance(exc, ssl.SSLError):
+            return  # what came is not TLS: there is nobody to answer
         status, reason, message = next(answer for kind, *answer in _ANSWERS if isinstance(exc, kind))
         if status == 500:
             logs.log.error("A request failed: %s.", logs.place(exc))
@@ -262,10 +286,29 @@ secure_scheme_headers: dict[str, str] = {}
 proc_name = "onekey"
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logs.install()
     harden()
+    _check(server.cfg)
+
+
+def _check(cfg: Any) -> None:
+    """Find what would keep every worker from starting. Raises BadSetting."""
+    try:
+        _settings.content_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        raise BadSetting(
+            f"CONTENT_DIR cannot be {str(_settings.content_dir)!r}: what would do is a folder that can be written to."
+        ) from None
+    try:
+        if cfg.is_ssl:
+            sock.ssl_context(cfg)
+    except OSError:
+        raise BadSetting(
+            f"TLS_CERT and TLS_KEY cannot be {certfile!r} and {keyfile!r}: what would do is a certificate and the key "
+            "that belongs to it, in PEM form."
+        ) from None
 
 
 def when_ready(server: Any) -> None:
@@ -279,6 +322,8 @@ def when_ready(server: Any) -> None:
 def post_worker_init(worker: Worker) -> None:
     if worker.cfg.is_ssl:
         worker.cfg.tls_context = sock.ssl_context(worker.cfg)
+    gc.collect()
+    gc.freeze()  # what was loaded stays loaded: no need to look at it again and again
     sweeper = threading.Thread(target=sweep_for_ever, args=(worker.wsgi, _stopping), name="sweeper", daemon=True)
     sweeper.start()
 

@@ -545,13 +545,13 @@ def test_two_ranges_may_be_read_by_turns() -> None:
 def test_opening_reads_the_header_and_the_tail_once() -> None:
     source = Watched(SEALED_LONG)
     Opener(source, SEED)
-    assert source.reads == [(0, 96), (96, len(SEALED_LONG) - 96)]
+    assert source.reads == [(0, 96), (source.size - 4096, 4096)]
 
 
-def test_opening_a_large_container_reads_64_kib_of_its_tail() -> None:
-    source = Watched(seal(text(200_000)))
+def test_opening_a_small_container_reads_no_more_than_there_is() -> None:
+    source = Watched(seal(b"x"))
     Opener(source, SEED)
-    assert source.reads == [(0, 96), (source.size - 65536, 65536)]
+    assert source.reads == [(0, 96), (96, source.size - 96)]
 
 
 def test_an_index_longer_than_the_tail_is_read_again() -> None:
@@ -562,7 +562,7 @@ def test_an_index_longer_than_the_tail_is_read_again() -> None:
 def test_a_header_at_hand_is_not_read() -> None:
     source = Watched(SEALED_LONG)
     Opener(source, SEED, header=SEALED_LONG[:96])
-    assert source.reads == [(96, len(SEALED_LONG) - 96)]
+    assert source.reads == [(source.size - 4096, 4096)]
 
 
 @pytest.mark.parametrize("error", [None, OSError("disk"), ConnectionResetError(), TimeoutError()])

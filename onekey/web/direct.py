@@ -27,6 +27,7 @@ class AnyText(BaseConverter):
 
     regex = r"[\s\S]+"
     part_isolating = False
+    weight = 300  # after all that is more of an address
 
 
 # Uploads.
@@ -167,7 +168,7 @@ def get(link: str) -> Response:
         return _list(share, token, listed)
 
 
-@direct.get("/<string:token>/<int:number>/", defaults={"name": ""})
+@direct.get("/<string:token>/<int:number>/", defaults={"name": ""}, strict_slashes=False)
 @direct.get("/<string:token>/<int:number>/<anytext:name>")
 def get_one(token: str, number: int, name: str) -> Response:
     """One file of several, counted from 1; the name is for people and programs that look at it."""
@@ -175,6 +176,12 @@ def get_one(token: str, number: int, name: str) -> Response:
         if not 1 <= number <= len(share.files):
             raise NotFound("This share has no file of that number.")
         return _file(share, number - 1)
+
+
+@direct.get("/<anytext:path>")
+def nothing(path: str) -> Response:
+    """Any other address: without this it would be one that only takes uploads, 405."""
+    raise NotFound("There is nothing here: it has expired, was deleted, or the link is not whole.")
 
 
 class _Opened:

@@ -10,7 +10,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from flask import Response
 from werkzeug.datastructures import Range
@@ -18,6 +18,8 @@ from werkzeug.wrappers import Request
 
 from onekey.errors import Damaged
 from onekey.logs import log, place
+
+_CLOSE: Final = 200 << 10
 
 
 class Guard:
@@ -38,11 +40,8 @@ class Guard:
             if self._left < 0 or (piece is None and self._left):
                 raise Damaged("What was promised is not there.")
         except Exception as error:
-            log.error(
-                "A download was cut short: %s. Request %s.",
-                place(error),
-                self._environ.setdefault("onekey.request", secrets.token_hex(4)),
-            )
+            name = self._environ.setdefault("onekey.request", secrets.token_hex(4))
+            log.error("A download was cut short: %s. Request %s.", place(error), name)
             reset(self._environ)
             # gunicorn drops this one without a line in its log. To end without an exception would be worse: on a
             # connection that is kept alive the client would take the next answer for the rest of the file.
@@ -70,6 +69,16 @@ def reset(environ: dict[str, Any]) -> None:
         os.dup2(fresh.fileno(), lent.fileno(), inheritable=False)
 
 
+def _stay_close(environ: dict[str, Any]) -> None:
+    """Let little lie between us and a client on this machine, a proxy say: what it takes is then still in the cache.
+
+    A third of a download's time, measured. To clients that are far away the system adapts the buffer by itself.
+    """
+    lent, address = environ.get("gunicorn.socket"), str(environ.get("REMOTE_ADDR"))
+    if lent is not None and (address.startswith("127.") or address == "::1"):
+        lent.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CLOSE)
+
+
 def stream(request: Request, pieces: Iterator[bytes], length: int, close: Callable[[], None]) -> Response:
     """An answer of `length` bytes. Its first piece is taken here, so what is wrong with it is raised here."""
     body: Guard | None = None
@@ -77,6 +86,8 @@ def stream(request: Request, pieces: Iterator[bytes], length: int, close: Callab
         close()
     else:
         first = next(pieces, b"") if length else b""
+        if length > len(first):
+            _stay_close(request.environ)
         body = Guard(_after(first, pieces), length, request.environ, close)
     response = Response(body, direct_passthrough=True)
     response.headers.clear()  # of the type that Flask takes for granted
@@ -105,6 +116,8 @@ def wanted(request: Request, etag: str, size: int) -> tuple[int, int] | None:
         return None
     if "If-Range" in request.headers and not _same(request, etag):
         return None
+    if size < -asked.ranges[0][0]:  # the last bytes, more of them than there are: the whole of it
+        return (0, size) if size else None
     span = asked.range_for_length(size)
     if span is None:
         raise Unsatisfiable
