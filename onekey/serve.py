@@ -5,6 +5,7 @@ The names in lower case are gunicorn's settings. Importing this reads onekey's s
 
 import ctypes
 import errno
+import gc
 import logging
 import os
 import resource

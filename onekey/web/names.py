@@ -120,14 +120,23 @@ def disposition(name: str, media: str) -> str:
 def unique(names: list[str]) -> list[str]:
     """The names, in order, each made different from those before it, upper and lower case being the same."""
     taken: set[str] = set()
-    return [_untaken(name, taken) for name in names]
+    last: dict[str, int] = {}  # the numbers that are used up: to try them again for each name takes for ever
+    return [_untaken(name, taken, last) for name in names]
 
 
-def _untaken(name: str, taken: set[str]) -> str:
-    ending = ending_of(name)
-    stem, number, candidate = name[: len(name) - len(ending)], 1, name
+def _untaken(name: str, taken: set[str], last: dict[str, int]) -> str:
+    candidate, alike = name, _numbered(name, 1).casefold()
     while candidate.casefold() in taken:
-        number += 1
-        candidate = f"{stem} ({number}){ending}"
+        last[alike] = last.get(alike, 1) + 1
+        candidate = _numbered(name, last[alike])
     taken.add(candidate.casefold())
     return candidate
+
+
+def _numbered(name: str, number: int) -> str:
+    """A name, behind its folders, with a number before its ending, and no longer than a name may be."""
+    folders, slash, name = name.rpartition("/")
+    ending = ending_of(name)
+    mark = f" ({number}){ending}"
+    stem = name[: len(name) - len(ending)].encode()[: _MAX_NAME - len(mark)].decode(errors="ignore")
+    return f"{folders}{slash}{stem}{mark}"

@@ -58,13 +58,16 @@ class Guard:
 def reset(environ: dict[str, Any]) -> None:
     """Reset the client's connection (RST), so that it sees a broken transfer, and let nothing more be written to it.
 
-    The descriptor is replaced and not closed: whoever still holds the socket meets an unconnected one, never a
-    stranger's that got the same number. Only where the server lends us its socket, and it is this request's alone.
+    The descriptor is replaced and not closed: whoever still holds the socket meets one whose other end has gone away,
+    never a stranger's that got the same number. Only where the server lends us its socket, and it is this request's
+    alone.
     """
     lent = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if lent is None or not str(environ.get("SERVER_PROTOCOL")).startswith("HTTP/1"):
         return
-    with socket.socket(socket.AF_UNIX) as fresh:
+    fresh, gone = socket.socketpair()
+    gone.close()  # every server knows how to go on from there; reading from an unconnected one would be an error
+    with fresh:
         lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.dup2(fresh.fileno(), lent.fileno(), inheritable=False)
 
