@@ -262,9 +262,10 @@ def harden() -> None:
         libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: a dump piped to a program knows no limit
     if hasattr(libc, "mallopt"):
         # glibc gives every buffer of 128 KiB back to the system, and clears a fresh one for the next: with chunks of
-        # 256 KiB that costs more than opening them.
+        # 256 KiB that costs more than opening them. What it keeps instead, it keeps in few places.
         libc.mallopt(-3, 4 << 20)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 16 << 20)  # M_TRIM_THRESHOLD
+        libc.mallopt(-1, 8 << 20)  # M_TRIM_THRESHOLD
+        libc.mallopt(-8, 2)  # M_ARENA_MAX
 
 
 _settings = from_environment()

@@ -36,6 +36,8 @@ class _Source:
         self._records, self._blobs, self._id = records, blobs, share.id
         self._stride = share.part_chunks * (chunk_size + OVERHEAD)
         self._last = share.last
+        # Where the last part begins: sooner than the stride says, where the last chunk is short and ends the part before.
+        self._tail = share.size - share.last.size
         self._known = {self._last.number: self._last}
         self._open: tuple[int, Part] | None = None
 
@@ -57,13 +59,19 @@ class _Source:
             self._open = None
 
     def _number(self, offset: int) -> int:
-        return min(self._last.number, max(0, offset - HEADER_SIZE) // self._stride)
+        if offset >= self._tail:
+            return self._last.number
+        number = max(0, offset - HEADER_SIZE) // self._stride
+        if number >= self._last.number:
+            raise Damaged("The parts of this share do not fit together.")
+        return number
 
     def _span(self, number: int) -> tuple[int, int]:
         """Where part `number` begins and ends in the container; the last one ends where the container does."""
+        if number == self._last.number:
+            return self._tail, self.size
         start = HEADER_SIZE + number * self._stride if number else 0
-        stop = self.size if number == self._last.number else HEADER_SIZE + (number + 1) * self._stride
-        return start, stop
+        return start, min(self._tail, HEADER_SIZE + (number + 1) * self._stride)
 
     def _part(self, number: int) -> Part:
         if self._open is None or self._open[0] != number:

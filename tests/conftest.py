@@ -58,6 +58,14 @@ def client(make_app: Callable[..., App]) -> FlaskClient:
 
 
 @pytest.fixture(scope="session")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """A client of one application with small chunks, shared by property tests and others that only add to it."""
+    folder = tmp_path_factory.mktemp("shared")
+    settings = {"CONTENT_DIR": str(folder), "MIN_FREE_SPACE": "0", "CHUNK_SIZE": "4096"}
+    return create_app(Settings.read(settings), Clock()).test_client()
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server with no settings, shared by all tests that do not change it."""
     with Server(tmp_path_factory.mktemp("server")) as running:

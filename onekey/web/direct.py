@@ -91,6 +91,9 @@ def put(name: str | None = None) -> Response:
     """A raw body, whole or chunked, with a name or without."""
     gate = _gate()
     gate.check()
+    for header in ("Content-Range", "Content-Encoding"):
+        if header in request.headers:
+            raise BadRequest(f"A file is stored as it is and whole: not with {header}.")
     options = _Options(gate)
     receipt = _receive(forms.raw(request, name, services().settings.max_upload_size), gate, options)
     return _receipt(receipt, 201)
@@ -208,13 +211,21 @@ def _file(share: OpenShare, number: int) -> Response:
     headers = [*policy.CONTENT, ("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
     if streaming.not_modified(request, etag):
         share.close()
-        return Response(status=304, headers=headers)
+        return _bare(304, headers)
     try:
         span = streaming.wanted(request, etag, file.size)
     except streaming.Unsatisfiable:
         share.close()
-        return Response(status=416, headers=[*headers, ("Content-Range", f"bytes */{file.size}")])
+        return _bare(416, [*headers, ("Content-Range", f"bytes */{file.size}")])
     return _stream(share, number, span, headers)
+
+
+def _bare(status: int, headers: list[tuple[str, str]]) -> Response:
+    """An answer that is its status and headers, without the type that Flask takes for granted."""
+    response = Response(status=status)
+    response.headers.remove("Content-Type")
+    response.headers.extend(headers)
+    return response
 
 
 def _stream(share: OpenShare, number: int, span: tuple[int, int] | None, headers: list[tuple[str, str]]) -> Response:
