@@ -12,7 +12,8 @@ from typing import Any, Final
 
 log = logging.getLogger("onekey")
 
-_PATH: Final = re.compile(r"(https?://[^/\s\"'<>]+)?/\S*")
+# To the end of the message: a path that was decoded holds spaces and newlines. Only a day such as 21/Nov/2026 is none.
+_PATH: Final = re.compile(r"(https?://[^/\s\"'<>]+)?(?<!\[\d\d)(?<!\[\d\d/[A-Z][a-z][a-z])/[\s\S]*")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{32,}")
 _HIDDEN: Final = "…"
 
@@ -52,6 +53,8 @@ def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
 
 def _foreign(record: logging.LogRecord) -> str:
     """Another library's message: what it was formatted with may be a request's, so only numbers stay."""
+    if not isinstance(record.msg, str):
+        return place(record.msg) if isinstance(record.msg, BaseException) else _HIDDEN
     args = record.args
     if isinstance(args, dict):
         record.args = {key: _shown(value) for key, value in args.items()}

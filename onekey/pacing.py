@@ -9,11 +9,14 @@ that many again. Time that the server itself takes costs nothing.
 """
 
 import errno
+import fcntl
 import os
 import select
 import socket
 import ssl
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +26,9 @@ FLOOR: Final = 1024
 """Bytes a second that a transfer has to move, in the long run."""
 _DRAIN: Final = 1 << 16
 _UNSENT: Final = 1 << 16
-"""Bytes that may wait in the system to be sent. It would take megabytes, and say that there is room again only when a
-third of them is gone: a slow reader would seem to stand still."""
+"""Bytes that may wait in the system to be sent; it would take megabytes."""
+_GLANCE: Final = 1.0
+"""Seconds between looks at whether a client that lets us wait takes anything."""
 _T = TypeVar("_T")
 
 
@@ -133,7 +137,9 @@ class PacedSocket:
         """Nothing: it never blocks, and always waits."""
 
     def settimeout(self, seconds: float | None) -> None:
-        """Give what follows this long in all, None: no longer."""
+        """Give what follows this long in all, None: no longer; but gunicorn's None takes nothing from a head's time."""
+        if seconds is None and self.expects_head:
+            return
         self._deadline, self._late = (None if seconds is None else time.monotonic() + seconds), TimeoutError
 
     def gettimeout(self) -> float | None:
@@ -175,20 +181,35 @@ class PacedSocket:
     def _wait(self, event: int) -> None:
         if self._is_cut:
             raise ConnectionResetError(errno.ECONNRESET, "cut")
-        began = time.monotonic()
-        allowed = self._patience if self._deadline is None else self._deadline - began
-        poll = select.poll()
-        poll.register(self._raw.fileno(), event)
         self._slots.release()
         try:
-            ready = allowed > 0 and poll.poll(allowed * 1000)
-            waited = time.monotonic() - began
+            ready = self._is_ready(event)
         finally:
             self._slots.acquire()
         if not ready:
             raise self._late()
-        if self._deadline is None:
-            self._patience -= waited
+
+    def _is_ready(self, event: int) -> bool:
+        """Wait for as long as there is patience. The system says that there is room only after much was taken, so what
+        a slow reader takes until then is looked at too, or it would seem to stand still."""
+        poll, queued = select.poll(), self._queued()
+        poll.register(self._raw.fileno(), event)
+        while (allowed := self._allowed()) > 0:
+            began = time.monotonic()
+            ready = poll.poll(min(allowed, _GLANCE) * 1000)
+            self._patience -= time.monotonic() - began
+            if ready:
+                return True
+            before, queued = queued, self._queued()
+            self._earn(max(0, before - queued))
+        return False
+
+    def _allowed(self) -> float:
+        return self._patience if self._deadline is None else self._deadline - time.monotonic()
+
+    def _queued(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def _earn(self, moved: int) -> None:
         self._patience = min(self._stall_time, self._patience + moved / FLOOR)

@@ -97,6 +97,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the master says what it means
 
+    def run(self) -> None:
+        super().run()
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # it would kill a worker that is just ending
+
     def handle_quit(self, sig: int, frame: object) -> None:
         """Stop now: what is in flight is cut."""
         self.stop_at = time.monotonic()
@@ -219,7 +223,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         body = f"{message}\n".encode()
         head = (
             f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n"
+            "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nX-Robots-Tag: noindex\r\n"
+            "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+            "Cross-Origin-Resource-Policy: same-origin\r\n"
+            f"Cache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         try:
             client.expect_body(promised=False)
@@ -234,6 +241,8 @@ class Master(Arbiter):  # type: ignore[misc]
     asked = False
 
     def signal(self, sig: int, frame: object) -> None:
+        if os.getpid() != self.pid and sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            os._exit(0)  # a worker that was forked a moment ago: it has no handlers of its own yet, and would go on
         if sig in (signal.SIGINT, signal.SIGTERM):
             sig, self.asked = (signal.SIGQUIT if self.asked else signal.SIGTERM), True
         super().signal(sig, frame)

@@ -8,11 +8,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from onekey.errors import BadSetting
 
@@ -89,36 +91,53 @@ def _hosts(text: str) -> tuple[str, ...]:
     return found
 
 
+def _url(text: str) -> SplitResult | None:
+    """An address of http or https, taken apart; None for anything else."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # its words are not ours
+        return None
+    return parts if usable and re.fullmatch(r"[\x21-\x7e]+", text) else None
+
+
 def _public_url(text: str) -> str:
-    parts = urlsplit(text.strip().rstrip("/"))
-    plain = parts.scheme in {"http", "https"} and parts.hostname and not (parts.path or parts.query or parts.fragment)
-    if not plain or parts.username is not None or not re.fullmatch(r"[\x21-\x7e]+", parts.netloc):
+    parts = _url(text.strip().rstrip("/"))
+    if parts is None or parts.path or parts.query or parts.fragment or parts.username is not None:
         raise ValueError("an address such as https://files.example.org, without a path")
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _redirect(text: str) -> str:
-    parts = urlsplit(text.strip())
-    if parts.scheme not in {"http", "https"} or not parts.netloc or not re.fullmatch(r"[\x21-\x7e]+", text.strip()):
+    if _url(text.strip()) is None:
         raise ValueError("an address such as https://example.org/")
     return text.strip()
 
 
 def _secret(text: str) -> str:
-    if len(text.encode()) > 1024 or not text.isprintable() or text != text.strip():
+    if not text.isprintable() or text != text.strip() or len(text.encode()) > 1024:
         raise ValueError("up to 1024 bytes of printable text, without spaces at its ends")
     return text
 
 
+def _path(text: str) -> Path | None:
+    """A path, ~ included; None for what cannot be one."""
+    try:
+        return Path(text).expanduser() if "\0" not in text else None
+    except RuntimeError:  # the ~ of nobody
+        return None
+
+
 def _folder(text: str) -> Path:
-    if "\0" in text:
+    path = _path(text)
+    if path is None:
         raise ValueError("a folder such as ./content")
-    return Path(text).expanduser()
+    return path
 
 
 def _file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_file():
+    path = _path(text)
+    if path is None or not path.is_file():
         raise ValueError("a file that is there and can be read")
     return path
 
@@ -214,15 +233,29 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
     """
     if file is None:
         return Settings.read(environ)
-    if not file.is_file():
-        raise BadSetting(
-            f"There is no settings file {str(file)!r}: the path of one in the form of config.example.env would do."
-        )
-    lines = dotenv_values(file, interpolate=False)
+    lines = _lines(file)
     unknown = sorted(set(lines) - set(VARIABLES))
     if unknown:
         raise BadSetting(f"{file} sets {unknown[0]!r}, which is no setting: one of {', '.join(VARIABLES)} would do.")
-    return Settings.read({**{name: text or "" for name, text in lines.items()}, **environ})
+    # An empty variable counts as not set here too: it must not switch off a secret that the file sets.
+    return Settings.read({**lines, **{name: text for name, text in environ.items() if text}})
+
+
+def _lines(file: Path) -> dict[str, str]:
+    """What a file sets; dotenv itself would only warn of a line that it does not understand."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise BadSetting(
+            f"{str(file)!r} cannot be read as a settings file: a text in the form of config.example.env would do."
+        ) from None
+    for line in parse_stream(StringIO(text)):
+        if line.error:
+            blank, _, _ = line.original.string.partition(line.original.string.strip())
+            number = line.original.line + blank.count("\n")
+            raise BadSetting(f"{file} says nothing in line {number}: NAME=value, or # and a comment, would do.")
+    found = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value or "" for name, value in found.items()}
 
 
 def from_environment() -> Settings:

@@ -34,9 +34,9 @@ class _Source:
     def __init__(self, records: Records, blobs: Blobs, share: Share, chunk_size: int) -> None:
         self.size = share.size
         self._records, self._blobs, self._id = records, blobs, share.id
-        self._stride = share.part_chunks * (chunk_size + OVERHEAD)
+        self._stride = max(1, share.part_chunks) * (chunk_size + OVERHEAD)
         self._last = share.last
-        # Where the last part begins: sooner than the stride says, where the last chunk is short and ends the part before.
+        # Where the last part begins: sooner than the stride says if a short last chunk ends the part before it.
         self._tail = share.size - share.last.size
         self._known = {self._last.number: self._last}
         self._open: tuple[int, Part] | None = None
@@ -44,10 +44,13 @@ class _Source:
     def read_into(self, offset: int, buffer: memoryview) -> int:
         done = 0
         while done < len(buffer) and offset + done < self.size:
-            number = self._number(offset + done)
+            at = offset + done
+            number = self._number(at)
             start, stop = self._span(number)
-            wanted = min(len(buffer) - done, stop - offset - done)
-            got = self._part(number).read_into(offset + done - start, buffer[done : done + wanted])
+            if not start <= at < stop:  # whatever the database says, this loop moves on
+                raise Damaged("The parts of this share do not fit together.")
+            wanted = min(len(buffer) - done, stop - at)
+            got = self._part(number).read_into(at - start, buffer[done : done + wanted])
             done += got
             if got < wanted:
                 break
@@ -61,10 +64,7 @@ class _Source:
     def _number(self, offset: int) -> int:
         if offset >= self._tail:
             return self._last.number
-        number = max(0, offset - HEADER_SIZE) // self._stride
-        if number >= self._last.number:
-            raise Damaged("The parts of this share do not fit together.")
-        return number
+        return max(0, offset - HEADER_SIZE) // self._stride
 
     def _span(self, number: int) -> tuple[int, int]:
         """Where part `number` begins and ends in the container; the last one ends where the container does."""
@@ -203,7 +203,7 @@ class Vault:
             try:
                 self.remove(share)
                 removed += 1
-            except OSError:  # a put came between, or the disk will not: the record stays for the next sweep
+            except (OSError, Damaged):  # a put came between, the disk will not, or the id cannot be: the record stays
                 left += 1
         self._records.tick(now)
         return Swept(marked, removed, left)

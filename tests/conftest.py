@@ -19,9 +19,19 @@ SKIP_IS_FAILURE = os.environ.get("ONEKEY_TEST_ALL") == "1"
 def needs(program: str) -> None:
     """Skip the test where a program is not installed; fail it where everything has to be shown."""
     if shutil.which(program) is None:
-        if SKIP_IS_FAILURE:
-            pytest.fail(f"{program} is not installed")
-        pytest.skip(f"not shown: {program} is not installed")
+        _not_shown(f"{program} is not installed")
+
+
+def needs_root(what: str) -> None:
+    """The same where only root may see `what`."""
+    if os.geteuid() != 0:
+        _not_shown(f"only root may see {what}")
+
+
+def _not_shown(why: str) -> None:
+    if SKIP_IS_FAILURE:
+        pytest.fail(why)
+    pytest.skip(f"not shown: {why}")
 
 
 class Clock:

@@ -131,12 +131,13 @@ class Store:
             NewShare(id=share, header=bytes(HEADER_SIZE), part_chunks=1, created=int(self.clock()), **hashes)
         )
 
-    def pass_time(self, seconds: int) -> None:
-        """Let time pass, with a sweep every twelve hours and one at the end."""
-        end = self.clock.now + seconds
-        while self.clock.now < end:
-            self.clock.now = min(end, self.clock.now + 12 * 3600)
-            self.vault.sweep()
+    def pass_time(self, *spans: int) -> None:
+        """Let spans of time pass, with a sweep every twelve hours and one at the end of each."""
+        for seconds in spans:
+            end = self.clock.now + seconds
+            while self.clock.now < end:
+                self.clock.now = min(end, self.clock.now + 12 * 3600)
+                self.vault.sweep()
 
     def close(self) -> None:
         """Let go of the database."""

@@ -273,7 +273,7 @@ class TestNotFound:
 
     def test_a_share_that_was_swept(self, store: Store, words: str) -> None:
         token = store.receive(b"abc", expires=10).token
-        store.pass_time(GRACE + 10)
+        store.pass_time(10, GRACE)
         assert store.stored() == 0
         self.check(store, token, words)
 
@@ -313,9 +313,13 @@ class TestDamage:
     def check(self, store: Store) -> None:
         """That reading ends in Damaged, and that all that came before is right."""
         found = bytearray()
-        with pytest.raises(Damaged):
+
+        def read() -> None:
             for piece in store.vault.open(TOKEN).read(0):
-                found += piece
+                found.extend(piece)
+
+        with pytest.raises(Damaged):
+            read()
         assert self.DATA.startswith(found)
         assert len(found) < len(self.DATA)
 
@@ -410,13 +414,6 @@ class TestDamage:
     def test_a_size_of_the_last_part_that_cannot_be(self, store: Store, value: int) -> None:
         ByHand(self.DATA).store(store)
         store.change("UPDATE parts SET size = ? WHERE number = 3", value)
-        with pytest.raises(ContainerError):
-            store.read(TOKEN)
-
-    @pytest.mark.parametrize("value", [4, 5, 1 << 40])
-    def test_a_number_of_the_last_part_that_cannot_be(self, store: Store, value: int) -> None:
-        ByHand(self.DATA).store(store)
-        store.change("UPDATE parts SET number = ? WHERE number = 3", value)
         with pytest.raises(ContainerError):
             store.read(TOKEN)
 
@@ -605,27 +602,24 @@ class TestSweep:
     def test_its_parts_stay_for_the_grace(self, store: Store) -> None:
         store.receive(b"abc", expires=10)
         before = store.stored()
-        store.pass_time(10)
-        store.pass_time(GRACE - 1)
+        store.pass_time(10, GRACE - 1)
         assert store.stored() == before
 
     def test_they_go_after_it(self, store: Store) -> None:
         store.receive(b"abc", expires=10)
-        store.pass_time(10)
-        store.pass_time(GRACE)
+        store.pass_time(10, GRACE)
         assert store.stored() == 0
 
     def test_a_sweep_tells_what_it_removed(self, store: Store) -> None:
         for _ in range(3):
             store.receive(b"abc", expires=10)
-        store.pass_time(10)
-        store.pass_time(GRACE - 1)
+        store.pass_time(10, GRACE - 1)
         store.clock.now += 1
         assert store.vault.sweep() == Swept(removed=3)
 
     def test_a_share_that_expired_leaves_its_tombstone(self, store: Store) -> None:
         share = store.receive(b"abc", expires=10).id
-        store.pass_time(GRACE + 10)
+        store.pass_time(10, GRACE)
         assert store.left() == ([], [], [(bytes.fromhex(share),)], 0)
 
     def test_the_grace_counts_from_the_mark(self, store: Store) -> None:
@@ -652,20 +646,19 @@ class TestSweep:
     def test_an_idle_upload_leaves_nothing(self, store: Store) -> None:
         store.begin()
         store.uploads.put_part(BLOB, 0, [b"abc"])
-        store.pass_time(IDLE + GRACE)
+        store.pass_time(IDLE, GRACE)
         assert store.left() == NOTHING
 
     def test_what_no_record_names_goes_with_its_blob(self, store: Store) -> None:
         store.begin()
         store.blobs.put(BLOB, 0, [b"put, and then the process died"])
-        store.pass_time(IDLE + GRACE)
+        store.pass_time(IDLE, GRACE)
         assert store.left() == NOTHING
 
     def test_what_cannot_be_removed_is_left_for_the_next_time(self, disk: Store) -> None:
         blocked, free = disk.receive(b"abc", expires=10), disk.receive(b"def", expires=10)
         (disk.folder / "blobs" / blocked.id / "folder").mkdir()
-        disk.pass_time(10)
-        disk.pass_time(GRACE - 1)
+        disk.pass_time(10, GRACE - 1)
         disk.clock.now += 1
         assert disk.vault.sweep() == Swept(removed=1, left=1)
         assert [path.name for path in (disk.folder / "blobs").iterdir()] == [blocked.id]
@@ -674,14 +667,14 @@ class TestSweep:
     def test_the_record_goes_last(self, disk: Store) -> None:
         share = disk.receive(b"abc", expires=10).id
         (disk.folder / "blobs" / share / "folder").mkdir()
-        disk.pass_time(GRACE + 10)
+        disk.pass_time(10, GRACE)
         assert disk.rows("SELECT id, state FROM shares") == [(share, "dead")]
 
     def test_the_next_time_removes_it(self, disk: Store) -> None:
         share = disk.receive(b"abc", expires=10).id
         block = disk.folder / "blobs" / share / "folder"
         block.mkdir()
-        disk.pass_time(GRACE + 10)
+        disk.pass_time(10, GRACE)
         block.rmdir()
         assert disk.vault.sweep() == Swept(removed=1)
         assert disk.left() == ([], [], [(bytes.fromhex(share),)], 0)
@@ -690,7 +683,7 @@ class TestSweep:
         for expires in (10, 20):
             store.receive(b"abc", expires=expires)
         store.change("UPDATE shares SET id = ? WHERE expires = (SELECT min(expires) FROM shares)", "../x")
-        store.pass_time(GRACE + 20)
+        store.pass_time(20, GRACE)
         assert store.rows("SELECT id FROM shares") == [("../x",)]
 
 
