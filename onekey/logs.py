@@ -12,8 +12,10 @@ from typing import Any, Final
 
 log = logging.getLogger("onekey")
 
-# To the end of the message: a path that was decoded holds spaces and newlines. Only a day such as 21/Nov/2026 is none.
-_PATH: Final = re.compile(r"(https?://[^/\s\"'<>]+)?(?<!\[\d\d)(?<!\[\d\d/[A-Z][a-z][a-z])/[\s\S]*")
+# To the end of the message: a path that was decoded holds spaces and newlines. Only a day such as 21/Nov/2026 is none,
+# and an address without a path, which servers print at their start.
+_ADDRESS: Final = r"https?://[A-Za-z0-9.:\[\]-]+(?=\s|$)"
+_PATH: Final = re.compile(rf"({_ADDRESS})|(?<!\[\d\d)(?<!\[\d\d/[A-Z][a-z][a-z])(?:https?://\S|/)[\s\S]*")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{32,}")
 _HIDDEN: Final = "…"
 
@@ -64,7 +66,7 @@ def _foreign(record: logging.LogRecord) -> str:
         text = record.getMessage()
     except Exception:  # a message that does not fit its arguments is the library's fault, and no reason to fail
         text = str(record.msg)
-    return _SECRET.sub(_HIDDEN, _PATH.sub(lambda match: f"{match[1] or ''}{_HIDDEN}", text))
+    return _SECRET.sub(_HIDDEN, _PATH.sub(lambda match: match[1] or _HIDDEN, text))
 
 
 def _shown(value: object) -> object:

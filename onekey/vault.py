@@ -47,7 +47,7 @@ class _Source:
             at = offset + done
             number = self._number(at)
             start, stop = self._span(number)
-            if not start <= at < stop:  # whatever the database says, this loop moves on
+            if not start <= at < stop:  # the database is wrong
                 raise Damaged("The parts of this share do not fit together.")
             wanted = min(len(buffer) - done, stop - at)
             got = self._part(number).read_into(at - start, buffer[done : done + wanted])

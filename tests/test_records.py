@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
@@ -23,11 +24,13 @@ import sqlalchemy as sa
 from onekey import links, records
 from onekey.app import create_services
 from onekey.container import HEADER_SIZE
-from onekey.errors import NewerSchema, NotOpen, OnekeyError, Taken
+from onekey.errors import NewerSchema, NotOpen, Taken
+from onekey.locks import locked
 from onekey.records import FAR_AHEAD, NewShare, PartRecord, Records
 from onekey.settings import Settings
 from onekey.uploads import Incoming
-from tests.servers import ROOT
+from tests.servers import ROOT, wait_for
+from tests.test_locks import somebody_waits
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -534,7 +537,7 @@ def race(url: str, barrier: Any, answers: Any, which: int, calls: Sequence[Calla
         barrier.wait(60)
         try:
             ends.append(str(call(db)))
-        except OnekeyError as error:
+        except Exception as error:
             ends.append(type(error).__name__)
     answers.put((which, ends))
     db.close()
@@ -819,6 +822,16 @@ class TestMigrations:
             one.join()
         found = rows(tmp_path / "content", "SELECT * FROM alembic_version")
         assert ([one.exitcode for one in running], found) == ([0] * 4, [(self.NEWEST,)])
+
+    def test_a_start_waits_for_another_that_may_be_migrating(self, tmp_path: Path) -> None:
+        lock = tmp_path / "migrate.lock"
+        with ThreadPoolExecutor(1) as thread:
+            with locked(lock):
+                starting = thread.submit(create_services, Settings.read({"CONTENT_DIR": str(tmp_path)}))
+                wait_for(lambda: somebody_waits(lock))
+                before = rows(tmp_path, "SELECT name FROM sqlite_master")
+            starting.result(60).vault.check()
+        assert before == []
 
 
 def _start(folder: Path, barrier: Any) -> None:

@@ -766,13 +766,16 @@ class TestClock:
         store.clock.now = before + 100 * DAY + HELD
         assert store.vault.sweep() == Swept(clock_ahead=True)
 
-    def test_the_hour_begins_again_when_the_clock_goes_back_a_little(self, store: Store) -> None:
+    @pytest.mark.parametrize(("held", "believed"), [(HELD - 1, False), (HELD, True)])
+    def test_the_hour_begins_again_when_the_clock_goes_back_a_little(
+        self, store: Store, held: int, believed: bool
+    ) -> None:
         store.receive(b"abc", expires=10)
         self.ahead(store)
         store.clock.now -= 10 * DAY
         store.vault.sweep()
-        store.clock.now += HELD - 1
-        assert store.vault.sweep() == Swept(clock_ahead=True)
+        store.clock.now += held
+        assert store.vault.sweep() == (Swept(marked=1) if believed else Swept(clock_ahead=True))
 
     def test_links_live_again_when_it_is_put_right(self, store: Store) -> None:
         token = store.receive(b"abc", expires=DAY).token
