@@ -2,12 +2,14 @@
 
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 from flask import Flask
 
 from onekey import logs
 from onekey.blobs import DiskBlobs
+from onekey.errors import BadSetting
 from onekey.locks import Allowance, locked
 from onekey.records import Records
 from onekey.settings import Settings
@@ -27,10 +29,21 @@ class App(Flask):
         logs.log.error("A request failed: %s.", logs.place(exc_info[1]))
 
 
-def create_services(settings: Settings, clock: Clock = time.time) -> Services:
-    """Open what is stored in CONTENT_DIR, made and brought up to date if need be. Raises NewerSchema, OSError."""
+def content_folder(settings: Settings) -> Path:
+    """CONTENT_DIR, made if need be. Raises BadSetting."""
     folder = settings.content_dir.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        raise BadSetting(
+            f"CONTENT_DIR cannot be {str(settings.content_dir)!r}: what would do is a folder that can be written to."
+        ) from None
+    return folder
+
+
+def create_services(settings: Settings, clock: Clock = time.time) -> Services:
+    """Open what is stored in CONTENT_DIR, brought up to date if need be. Raises BadSetting, NewerSchema, OSError."""
+    folder = content_folder(settings)
     database = folder / "onekey.db"
     database.touch(mode=0o600)
     records = Records(f"sqlite:///{database}")

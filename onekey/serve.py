@@ -35,7 +35,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from onekey import __version__, logs
-from onekey.app import App, create_app, sweep_for_ever
+from onekey.app import App, content_folder, create_app, sweep_for_ever
 from onekey.errors import BadSetting
 from onekey.pacing import HeadTooSlow, PacedSocket
 from onekey.settings import from_environment
@@ -306,12 +306,7 @@ def on_starting(server: Any) -> None:
 
 def _check(cfg: Any) -> None:
     """Find what would keep every worker from starting. Raises BadSetting."""
-    try:
-        _settings.content_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        raise BadSetting(
-            f"CONTENT_DIR cannot be {str(_settings.content_dir)!r}: what would do is a folder that can be written to."
-        ) from None
+    content_folder(_settings)
     try:
         if cfg.is_ssl:
             sock.ssl_context(cfg)
