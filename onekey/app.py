@@ -15,7 +15,7 @@ from onekey.records import Records
 from onekey.settings import Settings
 from onekey.uploads import UNPROVEN, Uploads
 from onekey.vault import Clock, Swept, Vault
-from onekey.web import failures, policy
+from onekey.web import failures, names, policy
 from onekey.web.direct import AnyText, direct
 from onekey.web.pages import pages
 from onekey.web.services import Services, install, services_of
@@ -44,9 +44,7 @@ def content_folder(settings: Settings) -> Path:
 def create_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open what is stored in CONTENT_DIR, brought up to date if need be. Raises BadSetting, NewerSchema, OSError."""
     folder = content_folder(settings)
-    database = folder / "onekey.db"
-    database.touch(mode=0o600)
-    records = Records(f"sqlite:///{database}")
+    records = Records.at(folder / "onekey.db")
     with locked(folder / "migrate.lock"):
         records.migrate()
     blobs = DiskBlobs(folder / "blobs")
@@ -74,6 +72,7 @@ def create_app(settings: Settings, clock: Clock = time.time) -> App:
     failures.install(app)
     app.before_request(policy.check_host)
     app.after_request(policy.finish)
+    app.add_template_filter(names.shown_name)
     app.register_blueprint(direct)
     app.register_blueprint(pages)
     return app

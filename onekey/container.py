@@ -272,11 +272,17 @@ class Sealer:
         self.length = self._position = 0
         self._entropy = entropy
         self._cipher = AESGCM(self.keys.content)
-        self._chunk = memoryview(bytearray(header.chunk_size))
-        # Kept: with a fresh one for each chunk malloc gives memory back and fetches it again all the time.
-        self._sealed = memoryview(bytearray(header.chunk_size + OVERHEAD))
         self._held = 0
         self._finished = False
+
+    @cached_property
+    def _chunk(self) -> memoryview:
+        return memoryview(bytearray(self.header.chunk_size))
+
+    @cached_property
+    def _sealed(self) -> memoryview:
+        # Kept: with a fresh one for each chunk malloc gives memory back and fetches it again all the time.
+        return memoryview(bytearray(self.header.chunk_size + OVERHEAD))
 
     def update(self, piece: bytes | bytearray | memoryview) -> list[bytes]:
         """The sealed chunks that this piece of content fills: each element is exactly one."""
@@ -289,10 +295,12 @@ class Sealer:
             if self._held == len(self._chunk):
                 sealed.append(self._seal_chunk(self._chunk))
                 self._held = 0
-        while len(rest) >= len(self._chunk):  # straight from the caller's piece
-            sealed.append(self._seal_chunk(rest[: len(self._chunk)]))
-            rest = rest[len(self._chunk) :]
-        self._hold(rest)
+        size = self.header.chunk_size
+        while len(rest) >= size:  # straight from the caller's piece
+            sealed.append(self._seal_chunk(rest[:size]))
+            rest = rest[size:]
+        if rest:
+            self._hold(rest)
         return sealed
 
     def finish(self, files: Sequence[File]) -> list[bytes]:
@@ -392,6 +400,7 @@ class Opener:
         self.ikm = stretch(self.header, seed, password) if ikm is None else ikm
         self.keys = derive(self.header, self.ikm)
         self._cipher = AESGCM(self.keys.content)
+        self._last: tuple[int, bytes] | None = None
         self.index = self._open_index(tail)
 
     def _open_index(self, tail: bytearray) -> Index:
@@ -419,12 +428,18 @@ class Opener:
         first, end = start // size, -(-stop // size)
         buffer = memoryview(bytearray(max(self.sizes.chunk_span(first)[1], self.sizes.chunk_span(end - 1)[1])))
         for number in range(first, end):
-            offset, length = self.sizes.chunk_span(number)
-            sealed = buffer[:length]
-            _fill(self._source, offset, sealed)
-            plaintext = self._unseal(sealed, number, _CONTENT)
+            plaintext = self._open_chunk(number, buffer)
             begin = number * size
             yield plaintext[max(start - begin, 0) : stop - begin]
+        # Where a range ends within a chunk the next may begin: small files one after another, for a zip.
+        self._last = (end - 1, plaintext) if stop % size else None
+
+    def _open_chunk(self, number: int, buffer: memoryview) -> bytes:
+        if self._last and self._last[0] == number:
+            return self._last[1]
+        offset, length = self.sizes.chunk_span(number)
+        _fill(self._source, offset, buffer[:length])
+        return self._unseal(buffer[:length], number, _CONTENT)
 
     def _unseal(self, sealed: bytearray | memoryview, position: int, kind: int) -> bytes:
         try:

@@ -66,6 +66,9 @@ class SealedOnly(Forbidden):
 class NotFound(OnekeyError):
     """Expired, deleted, used up, wrong knock or never there: nobody can tell which."""
 
+    def __init__(self) -> None:
+        super().__init__("There is nothing here: it has expired, was deleted, or the link is not whole.")
+
 
 class Taken(OnekeyError):
     """The blob id is in use, or was once."""

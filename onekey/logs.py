@@ -6,6 +6,8 @@ and numbers and lose every text that was put into them; an exception is told by 
 
 import logging
 import re
+import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import Any, Final
@@ -31,6 +33,8 @@ def install() -> None:
 
     factory.hides = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(factory)
+    threading.excepthook = lambda args: log.error("A thread ended: %s.", place(args.exc_value))
+    sys.unraisablehook = lambda args: log.error("Nobody could be told: %s.", place(args.exc_value))
 
 
 def place(error: BaseException | None) -> str:

@@ -1,7 +1,8 @@
 """A client's socket that waits without costing anything, and never for ever.
 
 A request works while it holds one of a fixed number of slots. Whenever its client keeps it waiting, for more of the
-body or for room to send, the slot is given to another request: slow clients take memory, never the server.
+body or for room to send, the slot is given to another request: slow clients take memory, never the server. A client
+that is as fast as the server hands its slot round too, after each TURN: no number of large transfers shuts others out.
 
 How long it waits: head and TLS handshake have one deadline for all of it. A body, and an answer, have a floor rate: the
 client starts with `stall_time` seconds of patience, waiting uses them up, and each KiB that moves earns one back, up to
@@ -19,11 +20,16 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import IO, Final, TypeVar
 
 FLOOR: Final = 1024
 """Bytes a second that a transfer has to move, in the long run."""
+TURN: Final = 0.05
+"""Seconds for which a request may keep a slot that others wait for."""
+MAX_HEAD: Final = 32 << 10
+"""Bytes of a request's head: gunicorn looks at all of it again with each piece that comes."""
 _DRAIN: Final = 1 << 16
 _UNSENT: Final = 1 << 16
 """Bytes that may wait in the system to be sent; it would take megabytes."""
@@ -36,10 +42,50 @@ class HeadTooSlow(Exception):
     """The head of a request, or the TLS handshake before it, did not come in time."""
 
 
+class HeadTooLarge(Exception):
+    """The head of a request has more than MAX_HEAD bytes."""
+
+
+class Slots:
+    """A number of slots, given in the order in which they were asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._free, self._mutex, self._queue = count, threading.Lock(), deque[threading.Lock]()
+
+    def acquire(self) -> None:
+        """Take a slot, or wait for one."""
+        with self._mutex:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._queue.append(turn)
+        turn.acquire()
+
+    def release(self) -> None:
+        """Hand it to who has waited longest."""
+        with self._mutex:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._free += 1
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._queue)
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class PacedSocket:
     """A connected socket, in the form that gunicorn uses one. One thread at a time, but for `cut`."""
 
-    def __init__(self, raw: socket.socket, slots: threading.Semaphore, stall_time: float) -> None:
+    def __init__(self, raw: socket.socket, slots: Slots, stall_time: float) -> None:
         raw.setblocking(False)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
@@ -49,12 +95,15 @@ class PacedSocket:
         self._late: Callable[[], Exception] = TimeoutError
         self._promised = False
         self._is_cut = False
+        self._head = 0
+        self._since = time.monotonic()
 
     # What the worker says of the request.
 
     def expect_head(self, seconds: float) -> None:
         """From here on, the head of a request has this long in all."""
-        self._deadline, self._late = time.monotonic() + seconds, HeadTooSlow
+        self._since = time.monotonic()
+        self._deadline, self._late, self._head = self._since + seconds, HeadTooSlow, 0
 
     @property
     def expects_head(self) -> bool:
@@ -100,12 +149,16 @@ class PacedSocket:
     # What gunicorn asks of a socket.
 
     def recv(self, size: int) -> bytes:
-        """At most `size` bytes. Raises HeadTooSlow in the head, TimeoutError in the body, OSError."""
+        """At most `size` bytes. Raises HeadTooSlow and HeadTooLarge in the head, TimeoutError in the body, OSError."""
         if self._promised:
             self._promised = False
             self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         data = self._patiently(lambda: self._raw.recv(size), select.POLLIN)
         self._earn(len(data))
+        if self.expects_head:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                raise HeadTooLarge
         return data
 
     def sendall(self, data: bytes) -> None:
@@ -168,6 +221,9 @@ class PacedSocket:
         return sent
 
     def _patiently(self, attempt: Callable[[], _T], event: int) -> _T:
+        if self._slots.wanted and time.monotonic() - self._since > TURN:
+            self._slots.release()
+            self._take_slot()
         while True:
             try:
                 return attempt()
@@ -185,9 +241,13 @@ class PacedSocket:
         try:
             ready = self._is_ready(event)
         finally:
-            self._slots.acquire()
+            self._take_slot()
         if not ready:
             raise self._late()
+
+    def _take_slot(self) -> None:
+        self._slots.acquire()
+        self._since = time.monotonic()
 
     def _is_ready(self, event: int) -> bool:
         """Wait for as long as there is patience. The system says that there is room only after much was taken, so what

@@ -5,6 +5,7 @@ What reads and then writes begins with BEGIN IMMEDIATE, so that no other writer 
 since 1970, given by the caller: no clock here.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,10 +113,17 @@ class Share:
 class Records:
     """The database. Any thread may call any of this at any time, and so may other processes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         self._engine = sa.create_engine(url, pool_size=8, max_overflow=-1, connect_args={"check_same_thread": False})
+        self._writer = threading.Lock()
         event.listen(self._engine, "connect", _on_connect)
         event.listen(self._engine, "begin", _on_begin)
+
+    @classmethod
+    def at(cls, file: Path) -> "Records":
+        """An SQLite database in a file, made if need be, readable for its owner only."""
+        file.touch(mode=0o600)
+        return cls(sa.URL.create("sqlite", database=str(file)))
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -280,7 +288,8 @@ class Records:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with self._engine.connect().execution_options(writing=True) as db, db.begin():
+        # SQLite lets writers in as they happen to ask: with many at once, some would ask in vain for too long.
+        with self._writer, self._engine.connect().execution_options(writing=True) as db, db.begin():
             yield db
 
 

@@ -37,16 +37,19 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from onekey import __version__, logs
 from onekey.app import App, content_folder, create_app, sweep_for_ever
 from onekey.errors import BadSetting
-from onekey.pacing import HeadTooSlow, PacedSocket
+from onekey.pacing import HeadTooLarge, HeadTooSlow, PacedSocket, Slots
 from onekey.settings import from_environment
 
 HEAD_TIME: Final = 10.0
 """Seconds that the head of a request has in all."""
+_DESCRIPTORS: Final = 1 << 16  # a download takes two, and 1024 is all that many systems give unasked
+_TRIM_INTERVAL: Final = 60
 _LINGER_TIME: Final = 2.0
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LEEWAY: Final = 3  # for connections to see that they were cut, before gunicorn kills the worker
 _ANSWERS: Final = (
     (HeadTooSlow, 408, "Request Timeout", "The request came too slowly."),
+    (HeadTooLarge, 431, "Request Header Fields Too Large", "The head of this request is too long."),
     (LimitRequestLine, 414, "URI Too Long", "This address is too long."),
     (LimitRequestHeaders, 431, "Request Header Fields Too Large", "The head of this request is too long."),
     (ExpectationFailed, 417, "Expectation Failed", "This server does not do what was expected of it."),
@@ -72,6 +75,17 @@ class Connection(TConn):  # type: ignore[misc]
             self.parser = http.get_parser(self.cfg, self.sock, self.client)
 
 
+class _Threads(ThreadPoolExecutor):
+    """As many threads as the system gives: where it gives no more, those that are there do the rest."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's gthread worker, in which a slow client costs a thread that sleeps, and nothing else.
 
@@ -85,13 +99,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.slots = threading.Semaphore(self.cfg.threads)
+        self.slots = Slots(self.cfg.threads)
         self.busy: set[Connection] = set()
         self.lingering: deque[Connection] = deque()
         self.stop_at: float | None = None
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=self.worker_connections)
+        return _Threads(max_workers=self.worker_connections)
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -264,8 +278,11 @@ def run() -> None:
 
 
 def harden() -> None:
-    """No core dumps, which would hold keys; and an allocator that keeps what chunks are opened in."""
+    """No core dumps, which would hold keys; descriptors for all; an allocator that keeps what chunks are opened in."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(few, enough), most))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: a dump piped to a program knows no limit
@@ -330,8 +347,19 @@ def post_worker_init(worker: Worker) -> None:
         worker.cfg.tls_context = sock.ssl_context(worker.cfg)
     gc.collect()
     gc.freeze()  # what was loaded stays loaded: no need to look at it again and again
-    sweeper = threading.Thread(target=sweep_for_ever, args=(worker.wsgi, _stopping), name="sweeper", daemon=True)
-    sweeper.start()
+    threading.Thread(target=sweep_for_ever, args=(worker.wsgi, _stopping), name="sweeper", daemon=True).start()
+    threading.Thread(target=_trim_for_ever, name="trimmer", daemon=True).start()
+
+
+def worker_exit(_server: Any, _worker: Worker) -> None:
+    _stopping.set()
+
+
+def _trim_for_ever() -> None:
+    """Give the system back what a crowd of clients left behind: glibc does so for the end of its memory only."""
+    libc = ctypes.CDLL(None)
+    while hasattr(libc, "malloc_trim") and not _stopping.wait(_TRIM_INTERVAL):
+        libc.malloc_trim(0)
 
 
 def _spelled(address: tuple[Any, ...]) -> str:

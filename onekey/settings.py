@@ -41,7 +41,8 @@ def duration(text: str) -> int:
     return seconds
 
 
-def _expiry(text: str) -> int | None:
+def expiry(text: str) -> int | None:
+    """Seconds in `text`, as of `duration`, or None for `never`. Raises ValueError."""
     if text.strip().lower() == NEVER:
         return None
     try:
@@ -162,8 +163,8 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "UPLOAD_REDIRECT": Variable(_redirect),
     "MAX_UPLOAD_SIZE": Variable(size, "4 GiB"),
     "MAX_FILES": Variable(_between(1, 10_000), "1000"),
-    "DEFAULT_EXPIRY": Variable(_expiry, NEVER),
-    "MAX_EXPIRY": Variable(_expiry, NEVER),
+    "DEFAULT_EXPIRY": Variable(expiry, NEVER),
+    "MAX_EXPIRY": Variable(expiry, NEVER),
     "MIN_FREE_SPACE": Variable(size, "1 GiB"),
     "SWEEP_INTERVAL": Variable(duration, "10m"),
     "WORKERS": Variable(_between(1, 256), "2"),

@@ -17,7 +17,7 @@ from onekey.errors import Forbidden, NoRoom
 from onekey.index import File
 from onekey.locks import Allowance
 from onekey.records import NewShare, PartRecord, Records
-from onekey.vault import Clock, expiry
+from onekey.vault import Clock, expires_at
 
 MAX_PART: Final = 16 << 20
 """The most bytes that a part may have: the vault's rule 2."""
@@ -118,7 +118,7 @@ class Uploads:
         try:
             sealed = self._seal(sealer, itertools.chain([first], files), entries, _until(proven, hold))
             parts = self._store(blob, sealer.header.pack(), sealed)
-            expires = expiry(self._now(), expires_after(), self._max_expiry)
+            expires = expires_at(self._now(), expires_after(), self._max_expiry)
             self._records.finish(blob, parts, expires, self._now())
         except BaseException:
             self.abandon(blob)

@@ -7,6 +7,7 @@ index before anything else, each chunk before a byte of it. The clock is passed 
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -147,10 +148,10 @@ class Vault:
         try:
             seed = links.read_token(token)
         except BadRequest:
-            raise _not_found() from None
+            raise NotFound() from None
         share = self._records.share(links.blob_id(seed), self._now())
         if share is None or not _proves(links.knock(seed), share.knock_hash):
-            raise _not_found()
+            raise NotFound()
         header = Header.parse(share.header)
         if header.sealed_only:
             raise SealedOnly("This share can be opened only in the browser or on the command line of who has its link.")
@@ -158,29 +159,30 @@ class Vault:
         try:
             return OpenShare(share, source, Opener(source, seed, header=share.header))
         except WrongKey:
-            raise _not_found() from None
+            raise NotFound() from None
 
     def owned(self, share: str, owner: str) -> Owned:
         """What an owner may know of a share, for who has its owner token. Raises NotFound."""
         try:
             proof = links.read_token(owner)
         except BadRequest:
-            raise _not_found() from None
+            raise NotFound() from None
         found = self._records.share(share, self._now())
         if found is None or not _proves(proof, found.owner_hash):
-            raise _not_found()
+            raise NotFound()
         return Owned(found.id, found.size, found.created, found.expires)
 
     def expire(self, share: str, owner: str, after: int | None) -> None:
         """Let a share expire `after` seconds from now, or never. Raises NotFound; BadRequest beyond MAX_EXPIRY."""
         found = self.owned(share, owner)
-        self._records.expire(found.id, expiry(self._now(), after, self._max_expiry))
+        self._records.expire(found.id, expires_at(self._now(), after, self._max_expiry))
 
     def delete(self, share: str, owner: str) -> None:
         """Delete a share for good: no request finds it from here on, and its bytes are gone. Raises NotFound."""
         found = self.owned(share, owner)
         self._records.kill(found.id, self._now())
-        self.remove(found.id)
+        with suppress(OSError):  # nobody finds it any more; what could not be removed, the next sweep removes
+            self.remove(found.id)
 
     def remove(self, share: str) -> None:
         """Remove what is left of a dead share or upload, the record last."""
@@ -223,7 +225,7 @@ class Vault:
         return int(self._clock())
 
 
-def expiry(now: int, after: int | None, longest: int | None) -> int | None:
+def expires_at(now: int, after: int | None, longest: int | None) -> int | None:
     """The time at which something expires `after` seconds from `now`. Raises BadRequest beyond `longest`."""
     if longest is not None and (after is None or after > longest):
         raise BadRequest(f"A share here may expire after {longest} seconds at the latest (MAX_EXPIRY).")
@@ -232,7 +234,3 @@ def expiry(now: int, after: int | None, longest: int | None) -> int | None:
 
 def _proves(proof: bytes, kept: bytes) -> bool:
     return hmac.compare_digest(links.fingerprint(proof), kept)
-
-
-def _not_found() -> NotFound:
-    return NotFound("There is nothing here: it has expired, was deleted, or the link is not whole.")

@@ -562,8 +562,7 @@ class TestDelete:
     def test_what_could_not_be_removed_is_not_found_all_the_same(self, disk: Store) -> None:
         receipt = disk.receive(b"abc")
         (disk.folder / "blobs" / receipt.id / "folder").mkdir()  # what unlink cannot remove
-        with pytest.raises(OSError, match="folder"):
-            disk.vault.delete(receipt.id, receipt.owner)
+        disk.vault.delete(receipt.id, receipt.owner)
         with pytest.raises(NotFound):
             disk.vault.open(receipt.token)
 
@@ -571,8 +570,7 @@ class TestDelete:
         receipt = disk.receive(b"abc")
         block = disk.folder / "blobs" / receipt.id / "folder"
         block.mkdir()
-        with pytest.raises(OSError, match="folder"):
-            disk.vault.delete(receipt.id, receipt.owner)
+        disk.vault.delete(receipt.id, receipt.owner)
         block.rmdir()
         disk.pass_time(GRACE)
         assert disk.left() == ([], [], [(bytes.fromhex(receipt.id),)], 0)

@@ -11,7 +11,6 @@ from werkzeug.routing import BaseConverter
 from onekey import links
 from onekey.errors import BadRequest, NotFound
 from onekey.index import THUMBNAIL, File
-from onekey.settings import NEVER, duration
 from onekey.uploads import Incoming, Receipt
 from onekey.vault import OpenShare
 from onekey.web import forms, names, policy, streaming, words, zips
@@ -37,7 +36,9 @@ class _Options:
     """What an upload asks for beside its files. Each may come as a field of a form or in the query of a raw upload."""
 
     def __init__(self, gate: policy.Gate) -> None:
-        self._gate, self._expires, self.page = gate, "", False
+        settings = services().settings
+        self._gate, self.page = gate, False
+        self._after = settings.default_expiry or settings.max_expiry
         for name, value in request.args.items():
             if name == "secret":
                 raise BadRequest(
@@ -49,8 +50,8 @@ class _Options:
         """One option. Raises BadRequest, Forbidden."""
         if name == "secret":
             self._gate.show(value.encode())
-        elif name == "expires":
-            self._expires = value
+        elif name == "expires" and value:
+            self._after = policy.asked_expiry(value)
         elif name == "answer":
             self.page = value == "page"
         elif name in _NOT_YET and value:
@@ -59,16 +60,7 @@ class _Options:
     def expires_after(self) -> int | None:
         """Seconds until the share expires, None for never; asked when all was read: the secret has come or will not."""
         self._gate.check()
-        settings = services().settings
-        asked = self._expires.strip().lower()
-        if not asked:
-            return settings.default_expiry or settings.max_expiry
-        if asked == NEVER:
-            return None
-        try:
-            return duration(asked)
-        except ValueError as error:
-            raise BadRequest(f"The field expires takes {error}, or never.") from None
+        return self._after
 
 
 @direct.post("/")
@@ -160,7 +152,7 @@ def get(link: str) -> Response:
     """A direct link: the file, the list of several, or all of them as a zip."""
     match = _LINK.fullmatch(link)
     if not match:
-        raise NotFound("There is nothing here: it has expired, was deleted, or the link is not whole.")
+        raise NotFound()
     token, ending = match[1], match[2]
     with _Opened(token) as share:
         listed = _listed(share)
@@ -177,14 +169,14 @@ def get_one(token: str, number: int, name: str) -> Response:
     """One file of several, counted from 1; the name is for people and programs that look at it."""
     with _Opened(token) as share:
         if not 1 <= number <= len(share.files):
-            raise NotFound("This share has no file of that number.")
+            raise NotFound()
         return _file(share, number - 1)
 
 
 @direct.get("/<anytext:path>")
 def nothing(path: str) -> Response:
     """Any other address: without this it would be one that only takes uploads, 405."""
-    raise NotFound("There is nothing here: it has expired, was deleted, or the link is not whole.")
+    raise NotFound()
 
 
 class _Opened:

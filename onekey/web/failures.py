@@ -27,7 +27,7 @@ STATUS: Final[Mapping[type[errors.OnekeyError], int]] = {
 _BROKEN: Final = "Something went wrong on this server. It is not your fault, and nothing was stored."
 _HTTP: Final = {
     400: "This request cannot be understood.",
-    404: "There is nothing here: it has expired, was deleted, or the link is not whole.",
+    404: str(errors.NotFound()),
     405: "This address does not do that.",
     413: "This is more than the server takes.",
 }

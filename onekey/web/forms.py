@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from werkzeug.http import parse_options_header as parse_header
 from werkzeug.wrappers import Request
 
 from onekey.errors import BadRequest, ClientGone, TooLarge, TooSlow
@@ -16,6 +17,7 @@ from onekey.web.names import UNNAMED, clean_name, is_text, media_type
 
 FIELD: Final = "file"
 _READ: Final = 1 << 20  # gunicorn is three to seven times slower with 64 KiB
+_FIRST_READ: Final = 1 << 16
 _MAX_FIELDS: Final = 100
 _MAX_FIELD: Final = 64 << 10
 _MAX_HEADER: Final = 8 << 10
@@ -28,12 +30,15 @@ class Body:
     def __init__(self, request: Request, limit: int) -> None:
         """Raises TooLarge at once where the request says that it holds more than `limit` bytes."""
         self._stream, self._declared, self._limit, self._count = request.stream, request.content_length, limit, 0
+        self._size = _FIRST_READ
         if self._declared is not None and self._declared > limit:
             raise _too_large()
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises TooLarge, TooSlow, ClientGone."""
         while piece := self._read():
+            # Small at first: who sends little and then nothing should not keep much of our memory.
+            self._size = min(_READ, 2 * self._size)
             self._count += len(piece)
             if self._count > self._limit:
                 raise _too_large()
@@ -43,7 +48,7 @@ class Body:
 
     def _read(self) -> bytes:
         try:
-            return self._stream.read(_READ)
+            return self._stream.read(self._size)
         except TimeoutError:
             raise TooSlow("The request came too slowly.") from None
         except Exception:  # whatever the server that reads for us raises: the rest of this body is not to be had
@@ -75,6 +80,13 @@ def _from(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
+def _filename(part: MultipartSegment) -> str | None:
+    """The name of a file; `filename*` (RFC 8187) goes first, which forms should not have (RFC 7578) and some send."""
+    plain: str | None = part.filename
+    header: str = part.header("Content-Disposition", "")
+    return parse_header(header)[1].get("filename", plain) if "filename*" in header.lower() else plain
+
+
 class Form:
     """A `multipart/form-data` body (RFC 7578), given file by file; its fields are told as they come."""
 
@@ -97,7 +109,7 @@ class Form:
         events = self._events()
         for part in events:
             assert isinstance(part, MultipartSegment)
-            if part.filename is None and part.name != FIELD:
+            if _filename(part) is None and part.name != FIELD:
                 self._take_field(part.name, events)
             elif part.filename == "" and part.name == FIELD:
                 self._skip_empty(events)
@@ -112,7 +124,7 @@ class Form:
         self._files += 1
         if self._files > self._max_files:
             raise TooLarge(f"These are more files than the server takes at once ({self._max_files}).")
-        name = clean_name(part.filename)
+        name = clean_name(_filename(part))
         return Incoming(name, media_type(part.content_type, name), self._pieces(events))
 
     def _pieces(self, events: Iterator[Any]) -> Iterator[bytes]:

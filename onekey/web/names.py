@@ -71,7 +71,8 @@ def media_type(sent: str | None, name: str) -> str:
     given = (sent or "").partition(";")[0].strip().lower()
     if given and given != OCTETS and valid_type(given):
         return given
-    return _TYPES.guess_type(name.replace(":", "_"), strict=False)[0] or OCTETS
+    guessed, encoding = _TYPES.guess_type(name.replace(":", "_"), strict=False)
+    return guessed if guessed and not encoding else OCTETS  # what is compressed is not what it was
 
 
 def is_text(piece: bytes) -> bool:
@@ -95,6 +96,11 @@ def served_type(media: str) -> str:
     if media == TEXT:
         return "text/plain; charset=utf-8"
     return media if is_inline(media) else OCTETS
+
+
+def shown_name(name: str) -> str:
+    """A name with every mark that turns "gpj.exe" into "exe.jpg" made visible."""
+    return _BIDI.sub("\ufffd", name)
 
 
 def saved_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """Pages that need no JavaScript, and the small files that every site has."""
 
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -9,9 +10,10 @@ from onekey import __version__
 from onekey.errors import BadRequest
 from onekey.settings import NEVER, duration
 from onekey.vault import Owned
-from onekey.web import policy, words
+from onekey.web import forms, policy, words
 from onekey.web.services import services
 
+_MAX_FORM: Final = 1 << 10
 pages = Blueprint("pages", __name__)
 _CHOICES: Final = (
     ("1h", "in 1 hour"),
@@ -61,12 +63,7 @@ def manage(share: str, owner: str) -> Response:
 @pages.post("/manage/<share>/<owner>")
 def change(share: str, owner: str) -> AnyResponse:
     """Change when the share expires."""
-    asked = _field("expires")
-    try:
-        after = None if asked == NEVER else duration(asked)
-    except ValueError as error:
-        raise BadRequest(f"The field expires takes {error}, or never.") from None
-    services().vault.expire(share, owner, after)
+    services().vault.expire(share, owner, policy.asked_expiry(_field("expires")))
     return redirect(url_for("pages.manage", share=share, owner=owner), code=303)
 
 
@@ -89,17 +86,17 @@ def deleted(share: str, owner: str) -> Response:
 
 
 def _field(name: str) -> str:
-    """A field of one of our own small forms: never read whole if it is not small."""
-    if request.mimetype != "application/x-www-form-urlencoded" or (request.content_length or 1 << 20) > 1 << 10:
+    """A field of one of our own small forms. Raises BadRequest and what Body does."""
+    if request.mimetype != "application/x-www-form-urlencoded":
         raise BadRequest("This is not a form that can be read here.")
-    return request.form.get(name, "").strip().lower()
+    sent = b"".join(forms.Body(request, _MAX_FORM))
+    return parse_qs(sent.decode(errors="replace"), max_num_fields=10).get(name, [""])[0]
 
 
 def _owner_page(record: Owned, share: str, owner: str, *, confirm: bool) -> Response:
     longest = services().settings.max_expiry
     page = render_template(
         "manage.html",
-        files_known=False,
         size=words.size(record.size),
         created=words.moment(record.created),
         created_iso=words.iso(record.created),

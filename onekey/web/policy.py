@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from flask import Request, Response, request
 
 from onekey.errors import BadRequest, Forbidden, WrongHost
-from onekey.settings import Settings
+from onekey.settings import Settings, expiry
+from onekey.vault import expires_at
 from onekey.web.services import services
 
 SECRET_HEADERS: Final = ("X-Onekey-Secret", "X-Wonkey-Secret")
@@ -127,6 +128,16 @@ def request_id() -> str:
 def answer_kind() -> str:
     """What the client takes: `application/json` or `text/html` if it asks for it, else `text/plain`."""
     return request.accept_mimetypes.best_match(["text/plain", "application/json", "text/html"]) or "text/plain"
+
+
+def asked_expiry(text: str) -> int | None:
+    """Seconds until a share is to expire, None for never. Raises BadRequest for what cannot be or may not be here."""
+    try:
+        after = expiry(text)
+    except ValueError as error:
+        raise BadRequest(f"The field expires takes {error}.") from None
+    expires_at(0, after, services().settings.max_expiry)
+    return after
 
 
 def not_yet(option: str) -> BadRequest:

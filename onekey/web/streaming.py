@@ -65,10 +65,14 @@ def reset(environ: dict[str, Any]) -> None:
     lent = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if lent is None or not str(environ.get("SERVER_PROTOCOL")).startswith("HTTP/1"):
         return
-    fresh, gone = socket.socketpair()
+    lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    try:
+        fresh, gone = socket.socketpair()
+    except OSError:  # no descriptor is to be had
+        lent.shutdown(socket.SHUT_RDWR)
+        return
     gone.close()  # every server knows how to go on from there; reading from an unconnected one would be an error
     with fresh:
-        lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.dup2(fresh.fileno(), lent.fileno(), inheritable=False)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import IO, Final, cast
 
 # PKWARE's APPNOTE 6.3.10: a local header is 30 bytes and its name, an entry of the directory 46 and its name, the end
-# 22. What passes 4 GiB adds 20 bytes to the local header, 8 to its data descriptor of 16, and 76 to the end.
+# 22. What passes 2 GiB, zipfile's limit, adds 20 bytes to the local header, 8 to its data descriptor of 16, and 76 to
+# the end.
 _LIMIT: Final = zipfile.ZIP64_LIMIT
 _COUNT: Final = zipfile.ZIP_FILECOUNT_LIMIT
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
