@@ -51,9 +51,17 @@ class Bench:
             return once
 
         one, other = tools.alternately(measure(self.ours, ours), measure(self.theirs, theirs), self.rounds)
+        stock = tools.stock(self.folder / "baseline")
+        mine, plain = tools.alternately(
+            lambda: tools.timed(lambda: tools.get(self.ours.port, ours)),
+            lambda: tools.timed(lambda: tools.get(stock.port, theirs)),
+            self.rounds,
+        )
+        stock.stop()
         spent = sorted(cpu[self.ours.port])[self.rounds // 2], sorted(cpu[self.theirs.port])[self.rounds // 2]
         return [
             (f"download of {size // MIB} MiB", f"{other / one:.2f} of send_file", _speed(size, one, other)),
+            ("against gunicorn's own worker", f"{plain / mine:.2f} of send_file", _speed(size, mine, plain)),
             (
                 "the server's processor time",
                 f"{spent[0] / spent[1]:.2f}× send_file",

@@ -28,7 +28,10 @@ class Server:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "BIND": f"127.0.0.1:{self.port}", **settings}
         environment |= {"CONTENT_DIR": str(folder / "content"), "BENCH_FOLDER": str(folder), "MIN_FREE_SPACE": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", *(word.format(port=self.port) for word in command)],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
         )
         end = time.monotonic() + 30
         while not self._answers():
@@ -76,6 +79,12 @@ def onekey(folder: Path, **settings: str) -> Server:
 def baseline(folder: Path, **settings: str) -> Server:
     """The baseline application under the same settings."""
     return Server(["gunicorn", "-c", "python:bench.gunicorn_baseline", "bench.baseline:app"], folder, **settings)
+
+
+def stock(folder: Path) -> Server:
+    """The baseline application under gunicorn's own worker, which stops for slow clients and is faster for others."""
+    options = ["--worker-class", "gthread", "--workers", "2", "--threads", "64", "--no-control-socket"]
+    return Server(["gunicorn", *options, "--bind", "127.0.0.1:{port}", "bench.baseline:app"], folder)
 
 
 def request(port: int, head: bytes, body: Iterable[bytes] = ()) -> tuple[bytes, int, float]:

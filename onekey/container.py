@@ -386,14 +386,14 @@ class Opener:
         seed: bytes,
         password: str | None = None,
         *,
-        header: bytes | None = None,
+        header: Header | None = None,
         ikm: bytes | None = None,
     ) -> None:
-        """`header` is the container's 96 bytes, if at hand; `ikm` stands in for the seed and the password."""
+        """`header` is the container's, if at hand; `ikm` stands in for the seed and the password."""
         if source.size < MIN_SIZE:
             raise NotAContainer("This is too short for a onekey container.")
         self._source = source
-        self.header = Header.parse(bytes(_read(source, 0, HEADER_SIZE)) if header is None else header)
+        self.header = header or Header.parse(bytes(_read(source, 0, HEADER_SIZE)))
         tail = _read_tail(source, min(source.size - HEADER_SIZE, _TAIL))
         (sealed_index,) = _TRAILER.unpack(tail[-TRAILER_SIZE:])
         self.sizes = Sizes.of(source.size, sealed_index, self.header.chunk_size)

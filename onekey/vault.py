@@ -157,7 +157,7 @@ class Vault:
             raise SealedOnly("This share can be opened only in the browser or on the command line of who has its link.")
         source = _Source(self._records, self._blobs, share, header.chunk_size)
         try:
-            return OpenShare(share, source, Opener(source, seed, header=share.header))
+            return OpenShare(share, source, Opener(source, seed, header=header))
         except WrongKey:
             raise NotFound() from None
 

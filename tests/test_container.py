@@ -561,7 +561,7 @@ def test_an_index_longer_than_the_tail_is_read_again() -> None:
 
 def test_a_header_at_hand_is_not_read() -> None:
     source = Watched(SEALED_LONG)
-    Opener(source, SEED, header=SEALED_LONG[:96])
+    Opener(source, SEED, header=Header.parse(SEALED_LONG[:96]))
     assert source.reads == [(source.size - 4096, 4096)]
 
 

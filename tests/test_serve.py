@@ -257,11 +257,14 @@ def test_an_address_that_is_taken_ends_the_start_without_a_traceback(tmp_path: P
     assert "Traceback" not in ended.stderr
 
 
-def test_it_has_no_control_socket(server: Server) -> None:
-    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    named = {f"socket:[{line[6]}]" for line in lines if len(line) > 7}
-    held = {str(path.readlink()) for pid in processes(server) for path in descriptors(pid)}
-    assert not held & named
+def test_it_makes_no_control_socket_nor_anything_else_in_the_home_of_its_user(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    server = make_server(HOME=str(home), XDG_RUNTIME_DIR="", TMPDIR=str(home))
+    assert server.stop(signal.SIGTERM) == 0
+    assert list(home.iterdir()) == []
 
 
 def test_it_keeps_no_log_of_requests(server: Server) -> None:
@@ -452,6 +455,12 @@ def test_requests_reads_an_early_refusal(strict: Server, secret: str, status: in
     found = requests.put(f"{strict.url}/a.bin", data=CONTENT * 2, headers={"X-Onekey-Secret": secret}, timeout=PATIENCE)
     assert found.status_code == status
     assert found.text.endswith(".\n")
+
+
+def test_who_sends_all_of_it_before_looking_for_an_answer_can_do_so(strict: Server) -> None:
+    with closing(strict.connect()) as connection:
+        found = ask(connection, put(len(CONTENT), "a.bin", "X-Onekey-Secret: wrong") + CONTENT)
+        assert (found.status, rest(connection)) == (403, (b"", False))
 
 
 def test_who_waits_for_100_continue_gets_it_and_then_the_answer(server: Server) -> None:
