@@ -559,6 +559,14 @@ def test_an_index_longer_than_the_tail_is_read_again() -> None:
     assert Opener(source, SEED).index.files == tuple(MANY)
 
 
+def test_a_chunk_in_which_one_range_ends_and_the_next_begins_is_read_once() -> None:
+    source = Watched(SEALED_LONG)
+    opener = Opener(source, SEED)
+    before = len(source.reads)
+    pieces = [b"".join(opener.range(at, at + 10)) for at in range(0, 100, 10)]
+    assert (b"".join(pieces), len(source.reads) - before) == (text(100), 1)
+
+
 def test_a_header_at_hand_is_not_read() -> None:
     source = Watched(SEALED_LONG)
     Opener(source, SEED, header=Header.parse(SEALED_LONG[:96]))

@@ -905,6 +905,8 @@ SAVED = ("attachment", "application/octet-stream")
         ("a.svg", SAVED),
         ("a.pdf", SAVED),
         ("a.zip", SAVED),
+        ("a.log.gz", SAVED),
+        ("a.png.br", SAVED),
         ("a.unheard-of", SAVED),
         ("a", SAVED),
     ],
@@ -1155,3 +1157,10 @@ def test_links_are_built_from_the_public_url_or_else_from_the_name_that_was_aske
     listed = client.get(link_in(answer), headers={"Host": host, "Accept": "application/json"}).get_json()
     links = [told["url"], told["owner_url"], told["delete_url"], listed["zip_url"], listed["files"][1]["url"]]
     assert {link.rpartition("/" + link.split("/", 3)[3])[0] for link in links} == {base}
+
+
+@pytest.mark.parametrize("folder", ["a?b=1", "a%2fb", "a#b c", "ä"])
+def test_the_database_lies_in_the_folder_whatever_it_is_called(make_app: MakeApp, tmp_path: Path, folder: str) -> None:
+    client = make_app(CONTENT_DIR=str(tmp_path / folder)).test_client()
+    assert client.put("/a", data=b"x").status_code == 201
+    assert (tmp_path / folder / "onekey.db").stat().st_size > 0
