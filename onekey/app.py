@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 from types import TracebackType
 
 from flask import Flask
@@ -29,24 +28,24 @@ class App(Flask):
         logs.log.error("A request failed: %s.", logs.place(exc_info[1]))
 
 
-def content_folder(settings: Settings) -> Path:
-    """CONTENT_DIR, made if need be. Raises BadSetting."""
+def open_records(settings: Settings) -> Records:
+    """The database in CONTENT_DIR, made and brought up to date if need be. Raises BadSetting, NewerSchema."""
     folder = settings.content_dir.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(folder / "migrate.lock"):
+            records = Records.at(folder / "onekey.db")
+            records.migrate()
     except OSError:
         raise BadSetting(
             f"CONTENT_DIR cannot be {str(settings.content_dir)!r}: what would do is a folder that can be written to."
         ) from None
-    return folder
+    return records
 
 
 def create_services(settings: Settings, clock: Clock = time.time) -> Services:
-    """Open what is stored in CONTENT_DIR, brought up to date if need be. Raises BadSetting, NewerSchema, OSError."""
-    folder = content_folder(settings)
-    records = Records.at(folder / "onekey.db")
-    with locked(folder / "migrate.lock"):
-        records.migrate()
+    """Open what is stored in CONTENT_DIR. Raises what open_records does, and OSError."""
+    records, folder = open_records(settings), settings.content_dir.absolute()
     blobs = DiskBlobs(folder / "blobs")
     uploads = Uploads(
         records,

@@ -35,7 +35,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from onekey import __version__, logs
-from onekey.app import App, content_folder, create_app, sweep_for_ever
+from onekey.app import App, create_app, open_records, sweep_for_ever
 from onekey.errors import BadSetting
 from onekey.pacing import HeadTooLarge, HeadTooSlow, PacedSocket, Slots
 from onekey.settings import from_environment
@@ -322,8 +322,8 @@ def on_starting(server: Any) -> None:
 
 
 def _check(cfg: Any) -> None:
-    """Find what would keep every worker from starting. Raises BadSetting."""
-    content_folder(_settings)
+    """Find what would keep every worker from starting. Raises BadSetting, NewerSchema."""
+    open_records(_settings).close()  # before the first fork, which no connection to the database survives
     try:
         if cfg.is_ssl:
             sock.ssl_context(cfg)

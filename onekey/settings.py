@@ -169,7 +169,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "SWEEP_INTERVAL": Variable(duration, "10m"),
     "WORKERS": Variable(_between(1, 256), "2"),
     "THREADS": Variable(_between(1, 1000), "64"),
-    "STALL_TIME": Variable(duration, "30s"),
+    "STALL_TIME": Variable(duration, "60s"),
     "STOP_TIME": Variable(duration, "60s"),
 }
 

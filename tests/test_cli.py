@@ -2,17 +2,20 @@
 
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from onekey import __version__
-from onekey.app import App, sweep
+from onekey.app import App, create_app, sweep
 from onekey.locks import locked
+from onekey.settings import Settings
 from tests.conftest import Clock
 from tests.servers import ONEKEY, PATIENCE, ROOT, Process, clean_environment, wait_for
 
@@ -200,3 +203,12 @@ def test_it_stores_below_where_it_is_run_unless_told_otherwise(tmp_path: Path) -
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(PATIENCE) == 0
+
+
+def test_a_database_of_a_newer_onekey_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    create_app(Settings.read({"CONTENT_DIR": str(tmp_path / "content")}))
+    with closing(sqlite3.connect(tmp_path / "content" / "onekey.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    ran = onekey("serve", folder=tmp_path, settings={"CONTENT_DIR": str(tmp_path / "content")})
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)

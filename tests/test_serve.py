@@ -386,6 +386,7 @@ def test_pipelined_requests_are_answered_in_order(site: Site, sent: list[bytes],
         (f"GET /{MARK} HTTP/1.1\r\nHost: localhost\r\nExpect: {MARK}\r\n\r\n", 417),
         (f"GET /{MARK} HTTP/1.1\r\nHost: localhost\r\nX-Long: {MARK}{'x' * 8200}\r\n\r\n", 431),
         (f"GET /{MARK} HTTP/1.1\r\nHost: localhost\r\n" + f"X: {MARK}\r\n" * 200 + "\r\n", 431),
+        (f"GET /{MARK} HTTP/1.1\r\nHost: localhost\r\n" + f"X: {MARK}{'x' * 4000}\r\n" * 20 + "\r\n", 431),
         (f"PUT /{MARK} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {MARK}\r\n\r\n", 501),
     ],
 )

@@ -155,7 +155,7 @@ DEFAULTS: Mapping[str, Any] = {
     "sweep_interval": 600,
     "workers": 2,
     "threads": 64,
-    "stall_time": 30,
+    "stall_time": 60,
     "stop_time": 60,
 }
 
