@@ -91,7 +91,7 @@ class _Source:
 
 
 class OpenShare:
-    """A share opened with its link. Close it when done; nothing can be read after."""
+    """A share opened with its link. Close it when done."""
 
     def __init__(self, record: Share, source: _Source, opener: Opener) -> None:
         self.id, self.expires = record.id, record.expires
