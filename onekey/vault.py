@@ -103,7 +103,7 @@ class OpenShare:
         return self._opener.index.files
 
     def etag(self, number: int) -> str:
-        """A name for the bytes of file `number` that says nothing of the link; -1 for the whole share."""
+        """A name for the bytes of file `number`, counted from 0, that says nothing of the link."""
         return f"{hashlib.sha256(self._opener.header.file_salt).hexdigest()[:32]}-{number + 1}"
 
     def read(self, number: int, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ STATUS: Final[Mapping[type[errors.OnekeyError], int]] = {
     errors.OnekeyError: 500,
     errors.NoRoom: 507,
 }
-_BROKEN: Final = "Something went wrong on this server. It is not your fault, and nothing was stored."
+_BROKEN: Final = "Something went wrong on this server. It is not your fault."
 _HTTP: Final = {
     400: "This request cannot be understood.",
     404: str(errors.NotFound()),
