@@ -335,7 +335,7 @@ def _check(cfg: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    secret = "Uploads need the secret." if _settings.upload_secret else "Anyone may upload: UPLOAD_SECRET changes that."
+    secret = "Uploads need the secret." if _settings.secrets else "Anyone may upload: UPLOAD_SECRET changes that."
     scheme = "https" if certfile else "http"
     listening = ", ".join(f"{scheme}://{_spelled(listener.getsockname())}" for listener in server.LISTENERS)
     print(f"onekey {__version__} listens on {listening}")

@@ -22,6 +22,7 @@ _SIZE = re.compile(r"(\d{1,15})\s*([kmgt]i?b?|b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,12})\s*([smhdw])?", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):(?P<port>\d{1,5})")
 _HOST = re.compile(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+")
+_LABEL = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _POWERS: Final = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 NEVER: Final = "never"
@@ -39,6 +40,12 @@ def duration(text: str) -> int:
     if not 1 <= seconds <= LONGEST:
         raise ValueError("a duration such as 90 (seconds), 30m, 12h or 7d")
     return seconds
+
+
+def _up_to_a_day(text: str) -> int:
+    if duration(text) > _SECONDS["d"]:
+        raise ValueError("a duration of a day at most, such as 30m or 1h")
+    return duration(text)
 
 
 def expiry(text: str) -> int | None:
@@ -121,6 +128,16 @@ def _secret(text: str) -> str:
     return text
 
 
+def _secrets(text: str) -> tuple[tuple[str, str], ...]:
+    """Label and secret of each."""
+    found = tuple(part.strip().partition(":") for part in text.split(",") if part.strip())
+    labels = [label for label, _, _ in found]
+    whole = all(_LABEL.fullmatch(label) and secret for label, _, secret in found)
+    if not text.isprintable() or not whole or len(set(labels)) < len(labels) or len(text.encode()) > 1 << 16:
+        raise ValueError("secrets with a label of its own each, such as phone:…,laptop:…, and no comma in a secret")
+    return tuple((label, _secret(secret)) for label, _, secret in found)
+
+
 def _path(text: str) -> Path | None:
     """A path, ~ included; None for what cannot be one."""
     try:
@@ -145,32 +162,39 @@ def _file(text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One setting: how its text is read, and the default as it would be written (empty: none)."""
+    """One setting: how its text is read, the default as it would be written (empty: none), and whether it is a secret,
+    which no error shows."""
 
     read: Callable[[str], Any]
     default: str = ""
+    is_secret: bool = False
 
 
 VARIABLES: Final[Mapping[str, Variable]] = {
     "BIND": Variable(_addresses, "127.0.0.1:8000"),
     "PUBLIC_URL": Variable(_public_url),
     "TRUSTED_HOSTS": Variable(_hosts),
+    "PROXY_HOPS": Variable(_between(0, 9), "0"),
     "TLS_CERT": Variable(_file),
     "TLS_KEY": Variable(_file),
     "CONTENT_DIR": Variable(_folder, "./content"),
     "CHUNK_SIZE": Variable(_chunk_size, "262144"),
-    "UPLOAD_SECRET": Variable(_secret),
+    "UPLOAD_SECRET": Variable(_secret, is_secret=True),
+    "UPLOAD_SECRETS": Variable(_secrets, is_secret=True),
     "UPLOAD_REDIRECT": Variable(_redirect),
     "MAX_UPLOAD_SIZE": Variable(size, "4 GiB"),
     "MAX_FILES": Variable(_between(1, 10_000), "1000"),
     "DEFAULT_EXPIRY": Variable(expiry, NEVER),
     "MAX_EXPIRY": Variable(expiry, NEVER),
     "MIN_FREE_SPACE": Variable(size, "1 GiB"),
+    "MAX_STORED_BYTES": Variable(size),
+    "LEASE_TIME": Variable(_up_to_a_day, "1h"),
     "SWEEP_INTERVAL": Variable(duration, "10m"),
     "WORKERS": Variable(_between(1, 256), "2"),
     "THREADS": Variable(_between(1, 1000), "64"),
     "STALL_TIME": Variable(duration, "60s"),
     "STOP_TIME": Variable(duration, "60s"),
+    "METRICS_TOKEN": Variable(_secret, is_secret=True),
 }
 
 
@@ -181,22 +205,33 @@ class Settings:
     bind: tuple[str, ...]
     public_url: str | None
     trusted_hosts: tuple[str, ...] | None
+    proxy_hops: int
     tls_cert: Path | None
     tls_key: Path | None
     content_dir: Path
     chunk_size: int
     upload_secret: str | None = field(repr=False)
+    upload_secrets: tuple[tuple[str, str], ...] | None = field(repr=False)
     upload_redirect: str | None
     max_upload_size: int
     max_files: int
     default_expiry: int | None
     max_expiry: int | None
     min_free_space: int
+    max_stored_bytes: int | None
+    lease_time: int
     sweep_interval: int
     workers: int
     threads: int
     stall_time: int
     stop_time: int
+    metrics_token: str | None = field(repr=False)
+
+    @property
+    def secrets(self) -> tuple[tuple[str, str], ...]:
+        """Label and text of every upload secret; that of UPLOAD_SECRET has no label. Empty: anyone may upload."""
+        first = (("", self.upload_secret),) if self.upload_secret is not None else ()
+        return (*first, *(self.upload_secrets or ()))
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -223,7 +258,7 @@ def _value(name: str, environ: Mapping[str, str]) -> Any:
     try:
         return variable.read(text)
     except ValueError as error:
-        shown = "what is set" if name == "UPLOAD_SECRET" else repr(text)
+        shown = "what is set" if variable.is_secret else repr(text)
         raise BadSetting(f"{name} cannot be {shown}: what would do is {error}.") from None
 
 

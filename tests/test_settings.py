@@ -74,11 +74,19 @@ GOOD: Mapping[str, list[tuple[str, Any]]] = {
     "DEFAULT_EXPIRY": [("never", None), ("NEVER", None), ("7d", 7 * DAY), ("1", 1)],
     "MAX_EXPIRY": [("never", None), (" Never ", None), ("30d", 30 * DAY), ("90", 90)],
     "MIN_FREE_SPACE": [("0", 0), ("512 MiB", 512 * MIB)],
+    "MAX_STORED_BYTES": [("0", 0), ("2 TiB", 2 * TIB)],
+    "LEASE_TIME": [("1", 1), ("30m", 1800), ("1d", DAY)],
     "SWEEP_INTERVAL": [("1", 1), ("90s", 90), ("10m", 600), ("2H", 7200), ("1 d", DAY), ("1w", 7 * DAY)],
     "WORKERS": [("1", 1), ("256", 256)],
     "THREADS": [("1", 1), ("1000", 1000)],
     "STALL_TIME": [("1s", 1), ("5m", 300)],
     "STOP_TIME": [("1s", 1), ("36500d", 36_500 * DAY)],
+    "PROXY_HOPS": [("0", 0), ("2", 2)],
+    "UPLOAD_SECRETS": [
+        ("phone:geheim", (("phone", "geheim"),)),
+        (" phone:a b:c , laptop-2:ü,", (("phone", "a b:c"), ("laptop-2", "ü"))),
+    ],
+    "METRICS_TOKEN": [("geheim", "geheim")],
 }
 BAD: Mapping[str, list[str]] = {
     "BIND": ["8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:x", "::1:8000", "a b:1", ",", "1:2, 3"],
@@ -131,32 +139,53 @@ BAD: Mapping[str, list[str]] = {
     "DEFAULT_EXPIRY": ["ever", *NOT_DURATIONS],
     "MAX_EXPIRY": ["none", *NOT_DURATIONS],
     "MIN_FREE_SPACE": NOT_SIZES,
+    "MAX_STORED_BYTES": NOT_SIZES,
+    "LEASE_TIME": ["never", "25h", "2d", *NOT_DURATIONS],
     "SWEEP_INTERVAL": ["never", *NOT_DURATIONS],
     "WORKERS": ["257", *NOT_COUNTS],
     "THREADS": ["1001", *NOT_COUNTS],
     "STALL_TIME": ["never", *NOT_DURATIONS],
     "STOP_TIME": ["never", *NOT_DURATIONS],
+    "PROXY_HOPS": ["-1", "10", "1.5", "one"],
+    "UPLOAD_SECRETS": [
+        "geheim",
+        ":geheim",
+        "phone:",
+        "my phone:geheim",
+        "phone:geheim,phone:other",
+        "phone:geheim,laptop",
+        "phone: geheim",
+        "phone:geheim\n",
+        f"phone:{'geheim' * 200}",
+    ],
+    "METRICS_TOKEN": ["geheim\n", " geheim", "geheim" * 200],
 }
+SECRETS = [name for name, variable in VARIABLES.items() if variable.is_secret]
 DEFAULTS: Mapping[str, Any] = {
     "bind": ("127.0.0.1:8000",),
     "public_url": None,
     "trusted_hosts": None,
+    "proxy_hops": 0,
     "tls_cert": None,
     "tls_key": None,
     "content_dir": Path("content"),
     "chunk_size": 262_144,
     "upload_secret": None,
+    "upload_secrets": None,
     "upload_redirect": None,
     "max_upload_size": 4 * GIB,
     "max_files": 1000,
     "default_expiry": None,
     "max_expiry": None,
     "min_free_space": GIB,
+    "max_stored_bytes": None,
+    "lease_time": 3600,
     "sweep_interval": 600,
     "workers": 2,
     "threads": 64,
     "stall_time": 60,
     "stop_time": 60,
+    "metrics_token": None,
 }
 
 
@@ -188,18 +217,18 @@ class TestValues:
     def test_a_bad_value_is_refused_by_its_name(self, name: str, text: str) -> None:
         assert refusal({name: text}).startswith(f"{name} cannot be ")
 
-    @pytest.mark.parametrize(("name", "text"), [case for case in pairs(BAD) if case.values[0] != "UPLOAD_SECRET"])
+    @pytest.mark.parametrize(("name", "text"), [case for case in pairs(BAD) if case.values[0] not in SECRETS])
     def test_the_refusal_shows_the_value(self, name: str, text: str) -> None:
         assert f" {text!r}: " in refusal({name: text})
 
     @pytest.mark.parametrize(("name", "text"), pairs(BAD))
     def test_the_refusal_says_what_would_do(self, name: str, text: str) -> None:
         would_do = refusal({name: text}).partition(": what would do is ")[2]
-        assert re.match(r"(a|an|addresses|host names|up to 1024 bytes)\b", would_do)
+        assert re.match(r"(a|an|addresses|host names|secrets|up to 1024 bytes)\b", would_do)
 
-    @pytest.mark.parametrize("text", BAD["UPLOAD_SECRET"], ids=ascii)
-    def test_the_refusal_of_a_secret_does_not_show_it(self, text: str) -> None:
-        said = refusal({"UPLOAD_SECRET": text})
+    @pytest.mark.parametrize(("name", "text"), pairs({name: BAD[name] for name in SECRETS}))
+    def test_the_refusal_of_a_secret_does_not_show_it(self, name: str, text: str) -> None:
+        said = refusal({name: text})
         assert [part for part in ("geheim", "heim", "é", "udcff", "\udcff") if part in said] == []
 
     @pytest.mark.parametrize(("name", "text"), pairs(BAD))
@@ -263,7 +292,8 @@ class TestDefaults:
 
     @pytest.mark.parametrize("show", [repr, str, "{}".format], ids=["repr", "str", "format"])
     def test_the_secret_is_not_shown(self, show: Any) -> None:
-        assert "geheim" not in show(Settings.read({"UPLOAD_SECRET": "geheim"}))
+        secrets = {"UPLOAD_SECRET": "geheim", "UPLOAD_SECRETS": "phone:geheim", "METRICS_TOKEN": "geheim"}
+        assert "geheim" not in show(Settings.read(secrets))
 
 
 class TestFile:
