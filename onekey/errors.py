@@ -70,12 +70,38 @@ class NotFound(OnekeyError):
         super().__init__("There is nothing here: it has expired, was deleted, or the link is not whole.")
 
 
+class WrongPassword(Forbidden):
+    """Who has the link does not know the password: one guess."""
+
+
+class LeaseNeeded(Forbidden):
+    """The share has limited opens, `left` of them, and the request shows no lease."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(
+            f"This share can be opened {left} more time{'' if left == 1 else 's'}: POST takes one of them."
+        )
+        self.left = left
+
+
+class TooMany(OnekeyError):
+    """Too many guesses or unfinished uploads; `retry_after` seconds from now another may be tried."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Taken(OnekeyError):
     """The blob id is in use, or was once."""
 
 
 class NotOpen(OnekeyError):
     """The upload is finished, given up or was never begun."""
+
+
+class Unprocessable(OnekeyError):
+    """What was uploaded is no container yet, or a request's fields are not what they have to be."""
 
 
 class TooSlow(OnekeyError):
@@ -88,6 +114,12 @@ class TooLarge(OnekeyError):
 
 class NoRoom(OnekeyError):
     """The disk is full, or would be fuller than MIN_FREE_SPACE allows."""
+
+
+class Busy(OnekeyError):
+    """Too many passwords are being tried at once; the same request may do in a moment."""
+
+    retry_after = 2
 
 
 # What stops a server from starting.

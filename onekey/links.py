@@ -30,7 +30,7 @@ def kdf(ikm: bytes, salt: bytes, label: str, size: int) -> bytes:
 
 
 def write_token(secret: bytes) -> str:
-    """The 32 characters of base64url that spell the 24 bytes of a seed or of an owner token."""
+    """The 32 characters of base64url that spell the 24 bytes of a seed, of an owner token or of a lease."""
     assert len(secret) == SEED_SIZE
     return base64.urlsafe_b64encode(secret).decode()
 
@@ -50,6 +50,11 @@ def new_seed(entropy: Entropy = os.urandom) -> bytes:
 
 def new_owner(entropy: Entropy = os.urandom) -> bytes:
     """The 24 bytes of a fresh owner token: the right to change or delete one share."""
+    return _draw(entropy)
+
+
+def new_lease(entropy: Entropy = os.urandom) -> bytes:
+    """The 24 bytes of a fresh lease: the right to read one share for a while."""
     return _draw(entropy)
 
 

@@ -1,4 +1,7 @@
-"""Locks between processes, as files in one folder. The system gives them back when a process ends, however it ends."""
+"""What processes on one folder share beside the database: locks, and a key.
+
+A lock is a file; the system gives it back when its process ends, however it ends.
+"""
 
 import fcntl
 import os
@@ -6,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_KEY_SIZE = 32
 
 
 def _open(path: Path) -> int:
@@ -25,6 +30,16 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+def kept_key(path: Path) -> bytes:
+    """The 32 random bytes that all processes which share `path` have in common, drawn by the first of them."""
+    with locked(path):
+        key = path.read_bytes()
+        if len(key) != _KEY_SIZE:
+            key = os.urandom(_KEY_SIZE)
+            path.write_bytes(key)
+        return key
 
 
 class Allowance:
