@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,15 @@ class Blobs(Protocol):
 
         Raises OSError where a put came between; the caller tries again later.
         """
+
+    def tidy(self, blob: str) -> None:
+        """Remove what a put into a blob that was purged may have left, where nothing is stored there."""
+
+    def keep(self, blob: str, names: Set[str]) -> None:
+        """Remove what is stored under a blob id by other names than these, what no record names included."""
+
+    def sizes(self, blob: str) -> dict[str, int]:
+        """Of all that is stored under a blob id, what no record names included, the names and their bytes."""
 
     def free(self) -> int:
         """Bytes that can still be stored."""
@@ -137,11 +146,30 @@ class DiskBlobs:
 
     def purge(self, blob: str) -> None:
         folder = self._folder(blob)
+        if folder.is_symlink():  # what it leads to is not the store's
+            folder.unlink()
         with suppress(FileNotFoundError):
             for entry in list(folder.iterdir()):
                 entry.unlink(missing_ok=True)
             folder.rmdir()
             _flush_folder(self._root)
+
+    def tidy(self, blob: str) -> None:
+        with suppress(OSError):  # it is not empty, or not there
+            self._folder(blob).rmdir()
+
+    def keep(self, blob: str, names: Set[str]) -> None:
+        for entry in list(self._folder(blob).iterdir()):
+            if entry.name not in names:
+                entry.unlink(missing_ok=True)
+
+    def sizes(self, blob: str) -> dict[str, int]:
+        found = dict[str, int]()
+        with suppress(FileNotFoundError), os.scandir(self._folder(blob)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # it was removed a moment ago
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
 
     def free(self) -> int:
         return shutil.disk_usage(self._root).free
@@ -240,6 +268,22 @@ class MemoryBlobs:
                 if key[0] == blob:
                     self._putting.discard(key)
                     self._parts.pop(key, None)
+
+    def tidy(self, blob: str) -> None:
+        _checked(_BLOB, blob)
+
+    def keep(self, blob: str, names: Set[str]) -> None:
+        _checked(_BLOB, blob)
+        with self._mutex:
+            for key in [*self._putting, *self._parts]:
+                if key[0] == blob and key[1] not in names:
+                    self._putting.discard(key)
+                    self._parts.pop(key, None)
+
+    def sizes(self, blob: str) -> dict[str, int]:
+        _checked(_BLOB, blob)
+        with self._mutex:
+            return {name: len(data) for (owner, name), data in self._parts.items() if owner == blob}
 
     def free(self) -> int:
         return self._room - sum(map(len, self._parts.values()))
