@@ -9,11 +9,12 @@ BIN := $(VENV)/bin
 serve: $(VENV)/installed
 	$(BIN)/onekey serve
 
+# Much of testing is waiting for other processes, so a few tests go on at once.
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist worksteal
 
 check: system $(VENV)/installed-dev
 	$(BIN)/ruff check .
