@@ -1,159 +1,34 @@
-"""The direct door: uploads from anything that speaks HTTP, and direct links that stream the file."""
+"""The direct door: links that any program can open. The server sees the token, and streams the file decrypted.
+
+Where opens are limited, only a POST takes one: a link that is looked at by whoever passes it on spends nothing.
+"""
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from flask import Blueprint, Response, jsonify, render_template, request, url_for
-from werkzeug.routing import BaseConverter
+from flask import Blueprint, Response, jsonify, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from onekey import links
-from onekey.errors import BadRequest, NotFound
+from onekey.errors import BadToken, LeaseNeeded, NotFound, PasswordNeeded, SealedOnly, WrongPassword
 from onekey.index import THUMBNAIL, File
-from onekey.uploads import Incoming, Receipt
-from onekey.vault import OpenShare
-from onekey.web import forms, names, policy, streaming, words, zips
+from onekey.opened import OpenShare
+from onekey.vault import Credentials
+from onekey.web import failures, names, policy, streaming, words, zips
 from onekey.web.services import services
 
 direct = Blueprint("direct", __name__)
 _LINK: Final = re.compile(r"([A-Za-z0-9_-]{32})(\..*)?", re.DOTALL)
-_NOT_YET: Final = ("opens", "password")
-
-
-class AnyText(BaseConverter):
-    """The rest of a path, slashes, newlines and all."""
-
-    regex = r"[\s\S]+"
-    part_isolating = False
-    weight = 300  # after all that is more of an address
-
-
-# Uploads.
-
-
-class _Options:
-    """What an upload asks for beside its files. Each may come as a field of a form or in the query of a raw upload."""
-
-    def __init__(self, gate: policy.Gate) -> None:
-        settings = services().settings
-        self._gate, self.page = gate, False
-        self._after = settings.default_expiry or settings.max_expiry
-        for name, value in request.args.items():
-            if name == "secret":
-                raise BadRequest(
-                    "A secret does not belong in an address, where it is logged: X-Onekey-Secret is its place."
-                )
-            self.take(name, value)
-
-    def take(self, name: str, value: str) -> None:
-        """One option. Raises BadRequest, Forbidden."""
-        if name == "secret":
-            self._gate.show(value.encode())
-        elif name == "expires" and value:
-            self._after = policy.asked_expiry(value)
-        elif name == "answer":
-            self.page = value == "page"
-        elif name in _NOT_YET and value:
-            raise policy.not_yet(name)
-
-    def expires_after(self) -> int | None:
-        """Seconds until the share expires, None for never; asked when all was read: the secret has come or will not."""
-        self._gate.check()
-        return self._after
-
-
-@direct.post("/")
-def post() -> Response:
-    """A form, or a raw body without a name."""
-    if request.mimetype != "multipart/form-data":
-        return put()
-    gate = _gate()
-    options, settings = _Options(gate), services().settings
-    form = forms.Form(request, max_size=settings.max_upload_size, max_files=settings.max_files, field=options.take)
-    receipt = _receive(form.files(), gate, options)
-    if options.page:
-        return _page(receipt)
-    return _receipt(receipt, 303)
-
-
-@direct.put("/")
-@direct.put("/<anytext:name>")
-def put(name: str | None = None) -> Response:
-    """A raw body, whole or chunked, with a name or without."""
-    gate = _gate()
-    gate.check()
-    for header in ("Content-Range", "Content-Encoding"):
-        if header in request.headers:
-            raise BadRequest(f"A file is stored as it is and whole: not with {header}.")
-    options = _Options(gate)
-    receipt = _receive(forms.raw(request, name, services().settings.max_upload_size), gate, options)
-    return _receipt(receipt, 201)
-
-
-def _gate() -> policy.Gate:
-    policy.check_site()
-    return policy.Gate()
-
-
-def _receive(files: Iterator[Incoming], gate: policy.Gate, options: _Options) -> Receipt:
-    return services().uploads.receive(files, proven=lambda: gate.open, expires_after=options.expires_after)
-
-
-def _links(receipt: Receipt) -> dict[str, Any]:
-    base = policy.base_url()
-    ending = names.ending_of(receipt.files[0].name) if len(receipt.files) == 1 else ""
-    owner = base + url_for("pages.manage", share=receipt.id, owner=receipt.owner)
-    link = links.direct(base, receipt.token, ending)
-    return {
-        "url": link,
-        "direct_url": link,
-        "owner_url": owner,
-        "delete_url": base + url_for("pages.delete", share=receipt.id, owner=receipt.owner),
-        "id": receipt.id,
-        "expires": words.iso(receipt.expires),
-    }
-
-
-def _receipt(receipt: Receipt, status: int) -> Response:
-    """The link as text; as JSON for who asks for it, and then without a redirect, which would take its place."""
-    told = _links(receipt)
-    if policy.answer_kind() == "application/json":
-        response = jsonify(told)
-        response.status_code = 201
-    else:
-        response = Response(f"{told['url']}\n", status=status, mimetype="text/plain")
-    response.headers["Location"] = told["url"]
-    response.headers["X-Onekey-Owner-URL"] = told["owner_url"]
-    response.headers["Vary"] = "Accept"
-    return response
-
-
-def _page(receipt: Receipt) -> Response:
-    told = _links(receipt)
-    page = render_template(
-        "uploaded.html",
-        link=told["url"],
-        owner_link=told["owner_url"],
-        expires=words.moment(receipt.expires),
-        expires_iso=told["expires"],
-        files=[{"name": file.name, "size": words.size(file.size), "type": file.type} for file in receipt.files],
-        count=len(receipt.files),
-        size=words.size(sum(file.size for file in receipt.files)),
-    )
-    return Response(page, status=201, headers={"X-Onekey-Owner-URL": told["owner_url"]})
-
-
-# Downloads.
+_SEEN: Final = re.compile(r"#.*", re.DOTALL)
 
 
 @direct.get("/<string:link>")
 def get(link: str) -> Response:
     """A direct link: the file, the list of several, or all of them as a zip."""
-    match = _LINK.fullmatch(link)
-    if not match:
-        raise NotFound()
-    token, ending = match[1], match[2]
+    if _SEEN.fullmatch(link):
+        return _put_back(link)
+    token, ending = _parse(link)
     with _Opened(token) as share:
         listed = _listed(share)
         if len(listed) == 1:
@@ -167,23 +42,52 @@ def get(link: str) -> Response:
 @direct.get("/<string:token>/<int:number>/<anytext:name>")
 def get_one(token: str, number: int, name: str) -> Response:
     """One file of several, counted from 1; the name is for people and programs that look at it."""
+    if _SEEN.match(token):
+        return _put_back(request.path[1:])
     with _Opened(token) as share:
         if not 1 <= number <= len(share.files):
             raise NotFound()
         return _file(share, number - 1)
 
 
+@direct.post("/<string:link>")
+def open_once(link: str) -> Response:
+    """Take one of a limited number of opens: on to the same link, with a lease."""
+    token, ending = _parse(link)
+    return _leased(token, f"/{token}{quote(ending)}")
+
+
+@direct.post("/<string:token>/<int:number>/", defaults={"name": ""}, strict_slashes=False)
+@direct.post("/<string:token>/<int:number>/<anytext:name>")
+def open_one_once(token: str, number: int, name: str) -> Response:
+    """The same for the link of one file of several."""
+    return _leased(token, f"/{token}/{number}/{quote(name, safe='')}")
+
+
 @direct.get("/<anytext:path>")
-def nothing(path: str) -> Response:
+def nothing(path: str) -> AnyResponse:
     """Any other address: without this it would be one that only takes uploads, 405."""
+    if _SEEN.fullmatch(path):
+        return _put_back(path)
     raise NotFound()
+
+
+def _put_back(path: str) -> Response:
+    """The # of a sealed link came as %23, from a mail gateway say. Nothing is looked up."""
+    link = f"{policy.base_url()}/{quote(path, safe='/#&=_-')}"
+    if policy.answer_kind() == "text/html":
+        return Response(render_template("seen.html", link=link, put_back=True), headers={"Vary": "Accept"})
+    return failures.answer(404, "not_found", f"The # of this link was changed on its way: it is {link}.")
+
+
+# Who may open, and what is said to the others.
 
 
 class _Opened:
     """A share, opened with its token: closed again where no answer took it along."""
 
     def __init__(self, token: str) -> None:
-        self._share = services().vault.open(token)
+        self._share = services().vault.open(token, _shown())
 
     def __enter__(self) -> OpenShare:
         return self._share
@@ -193,6 +97,73 @@ class _Opened:
             self._share.close()
 
 
+def _parse(link: str) -> tuple[str, str]:
+    """Token and ending of a link. Raises NotFound."""
+    match = _LINK.fullmatch(link)
+    if not match:
+        raise NotFound()
+    return match[1], match[2] or ""
+
+
+def _shown() -> Credentials:
+    """What the request shows beside its token: any user name, and a password; a lease. An empty password is none."""
+    given = request.authorization
+    password = given.password if given is not None and given.type == "basic" else None
+    return Credentials(policy.client(), password or None, request.args.get("lease", ""))
+
+
+def _leased(token: str, link: str) -> Response:
+    policy.check_own_page()
+    lease = services().vault.open_once(token, _shown())
+    response = Response(status=303)
+    response.headers["Location"] = f"{link}?lease={lease}" if lease else link
+    return response
+
+
+@direct.errorhandler(LeaseNeeded)
+def _ask_to_open(error: LeaseNeeded) -> Response:
+    """A page with a button; programs are told of POST. Nothing is spent."""
+    if policy.answer_kind() == "text/html":
+        response = Response(render_template("once.html", left=error.left))
+    else:
+        response = failures.answer(405, "lease_needed", str(error))
+        response.headers["Allow"] = "POST"
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@direct.errorhandler(PasswordNeeded)
+@direct.errorhandler(WrongPassword)
+def _ask_for_password(error: PasswordNeeded | WrongPassword) -> Response:
+    """401, which browsers, players and curl know how to answer: RFC 7617."""
+    kind = "password_needed" if isinstance(error, PasswordNeeded) else "wrong_password"
+    response = failures.answer(401, kind, str(error))
+    token = str((request.view_args or {}).get("token") or (request.view_args or {}).get("link", ""))[:32]
+    response.headers["WWW-Authenticate"] = f'Basic realm="onekey share {_realm(token)}", charset="UTF-8"'
+    return response
+
+
+def _realm(token: str) -> str:
+    """A name for a share that says nothing of its link."""
+    try:
+        return links.blob_id(links.read_token(token))[:8]
+    except BadToken:
+        return ""
+
+
+@direct.errorhandler(SealedOnly)
+def _warn(error: SealedOnly) -> Response:
+    """Its token should not have come here: the page says so, and how to go on."""
+    if policy.answer_kind() != "text/html":
+        return failures.answer(403, "sealed_only", str(error))
+    token = _parse(request.path[1:33])[0]
+    page = render_template("seen.html", link=links.sealed(policy.base_url(), token), put_back=False)
+    return Response(page, status=403, headers={"Vary": "Accept"})
+
+
+# What an open share answers.
+
+
 def _listed(share: OpenShare) -> list[int]:
     """The positions of the files that a share shows: thumbnails are part of another."""
     return [number for number, file in enumerate(share.files) if file.role != THUMBNAIL] or [0]
@@ -200,30 +171,24 @@ def _listed(share: OpenShare) -> list[int]:
 
 def _file(share: OpenShare, number: int) -> Response:
     file, etag = share.files[number], share.etag(number)
-    headers = [*policy.CONTENT, ("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
+    headers = [*policy.content(share.is_private), ("ETag", f'"{etag}"'), ("Accept-Ranges", "bytes")]
     if streaming.not_modified(request, etag):
         share.close()
-        return _bare(304, headers)
+        return streaming.bare(304, headers)
     try:
         span = streaming.wanted(request, etag, file.size)
     except streaming.Unsatisfiable:
         share.close()
-        return _bare(416, [*headers, ("Content-Range", f"bytes */{file.size}")])
+        return streaming.bare(416, [*headers, ("Content-Range", f"bytes */{file.size}")])
     return _stream(share, number, span, headers)
-
-
-def _bare(status: int, headers: list[tuple[str, str]]) -> Response:
-    """An answer that is its status and headers, without the type that Flask takes for granted."""
-    response = Response(status=status)
-    response.headers.remove("Content-Type")
-    response.headers.extend(headers)
-    return response
 
 
 def _stream(share: OpenShare, number: int, span: tuple[int, int] | None, headers: list[tuple[str, str]]) -> Response:
     file = share.files[number]
     start, stop = span or (0, file.size)
     response = streaming.stream(request, share.read(number, start, stop), stop - start, share.close)
+    if start == 0:
+        _count(share)
     headers.append(("Content-Type", names.served_type(file.type)))
     headers.append(("Content-Disposition", names.disposition(file.name, file.type)))
     if span:
@@ -236,17 +201,25 @@ def _stream(share: OpenShare, number: int, span: tuple[int, int] | None, headers
 def _zip(share: OpenShare, listed: list[int]) -> Response:
     called = names.unique([_path(share.files[number]) for number in listed])
     sizes = [(name, share.files[number].size) for name, number in zip(called, listed, strict=True)]
-    # A first look at the first content there is: the archive's own first piece would say nothing of it.
-    next((piece for number in listed for piece in share.read(number, 0, 1)), b"")
+    if request.method != "HEAD":
+        # A first look at the first content there is: the archive's own first piece would say nothing of it.
+        next((piece for number in listed for piece in share.read(number, 0, 1)), b"")
     entries = (
         zips.Entry(name, share.files[number].size, share.read(number))
         for name, number in zip(called, listed, strict=True)
     )
     response = streaming.stream(request, zips.write(entries), zips.length(sizes), share.close)
-    response.headers.extend(policy.CONTENT)
+    _count(share)
+    response.headers.extend(policy.content(share.is_private))
     response.headers["Content-Type"] = "application/zip"
     response.headers["Content-Disposition"] = 'attachment; filename="onekey.zip"'
     return response
+
+
+def _count(share: OpenShare) -> None:
+    """An open of a share without a limit: a file read from its beginning. Others are counted as they are taken."""
+    if request.method == "GET" and not share.is_limited:
+        services().vault.opened(share.id)
 
 
 def _path(file: File) -> str:
@@ -255,31 +228,32 @@ def _path(file: File) -> str:
 
 def _list(share: OpenShare, token: str, listed: list[int]) -> Response:
     share.close()
-    base = policy.base_url()
-    files = [_described(share.files[number], f"{base}/{token}", number) for number in listed]
+    base, lease = policy.base_url(), request.args.get("lease")
+    query = f"?lease={quote(lease)}" if share.is_limited and lease else ""
+    files = [_described(share.files[number], f"{base}/{token}", number, query) for number in listed]
     kind = policy.answer_kind()
     if kind == "application/json":
         shown = ("name", "type", "size", "url")
         response = jsonify(
             files=[{key: file[key] for key in shown} for file in files],
-            zip_url=f"{base}/{token}.zip",
+            zip_url=f"{base}/{token}.zip{query}",
             expires=words.iso(share.expires),
         )
     elif kind == "text/html":
-        response = Response(_list_page(share, files, f"{base}/{token}.zip"))
+        response = Response(_list_page(share, files, f"{base}/{token}.zip{query}"))
     else:
         response = Response("".join(f"{file['url']}\n" for file in files), mimetype="text/plain")
     response.headers["Vary"] = "Accept"
     return response
 
 
-def _described(file: File, link: str, number: int) -> dict[str, Any]:
+def _described(file: File, link: str, number: int, query: str) -> dict[str, Any]:
     return {
         "number": number + 1,
         "name": file.name,
         "type": file.type,
         "size": file.size,
-        "url": f"{link}/{number + 1}/{quote(file.name, safe='')}",
+        "url": f"{link}/{number + 1}/{quote(file.name, safe='')}{query}",
         "inline": names.is_inline(file.type),
     }
 

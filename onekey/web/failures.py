@@ -14,17 +14,21 @@ from onekey.web.policy import answer_kind, request_id
 STATUS: Final[Mapping[type[errors.OnekeyError], int]] = {
     errors.BadRequest: 400,
     errors.Forbidden: 403,
-    errors.PasswordNeeded: 403,
+    errors.PasswordNeeded: 401,
     errors.NotFound: 404,
     errors.TooSlow: 408,
     errors.Taken: 409,
     errors.NotOpen: 409,
     errors.TooLarge: 413,
+    errors.Unprocessable: 422,
+    errors.TooMany: 429,
     errors.ContainerError: 500,
     errors.OnekeyError: 500,
+    errors.Busy: 503,
     errors.NoRoom: 507,
 }
 _BROKEN: Final = "Something went wrong on this server. It is not your fault."
+_TITLES: Final = {401: "A password is needed"}
 _HTTP: Final = {
     400: "This request cannot be understood.",
     404: str(errors.NotFound()),
@@ -50,7 +54,10 @@ def _refused(error: errors.OnekeyError) -> Response:
     if status == 500:
         _tell(error)
         return answer(500, "damaged", "This share is damaged on the server, and nothing of it can be sent.")
-    return answer(status, _code(type(error).__name__), str(error))
+    response = answer(status, _code(type(error).__name__), str(error))
+    if isinstance(error, errors.TooMany | errors.Busy):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _from_werkzeug(error: HTTPException) -> Response:
@@ -84,7 +91,7 @@ def answer(status: int, code: str, message: str) -> Response:
     if kind == "application/json":
         response = jsonify(error=code, message=message)
     elif kind == "text/html":
-        title = HTTPStatus(status).phrase
+        title = _TITLES.get(status, HTTPStatus(status).phrase)
         response = Response(render_template("error.html", status=status, title=title, message=message, request_id=name))
     else:
         response = Response(f"{message}\n", mimetype="text/plain")

@@ -21,18 +21,20 @@ _FIRST_READ: Final = 1 << 16
 _MAX_FIELDS: Final = 100
 _MAX_FIELD: Final = 64 << 10
 _MAX_HEADER: Final = 8 << 10
+_UPLOAD_TOO_LARGE: Final = "This is more than the server takes (MAX_UPLOAD_SIZE)."
 _FORM_TYPES: Final = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
 
 class Body:
     """The bytes of a request: read in large pieces, checked to be all there and not too many."""
 
-    def __init__(self, request: Request, limit: int) -> None:
-        """Raises TooLarge at once where the request says that it holds more than `limit` bytes."""
+    def __init__(self, request: Request, limit: int, refusal: str = _UPLOAD_TOO_LARGE) -> None:
+        """Raises TooLarge, in the words of `refusal`, at once where the request says that it holds more than `limit`
+        bytes."""
         self._stream, self._declared, self._limit, self._count = request.stream, request.content_length, limit, 0
-        self._size = _FIRST_READ
+        self._size, self._refusal = _FIRST_READ, refusal
         if self._declared is not None and self._declared > limit:
-            raise _too_large()
+            raise TooLarge(refusal)
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises TooLarge, TooSlow, ClientGone."""
@@ -41,7 +43,7 @@ class Body:
             self._size = min(_READ, 2 * self._size)
             self._count += len(piece)
             if self._count > self._limit:
-                raise _too_large()
+                raise TooLarge(self._refusal)
             yield piece
         if self._declared is not None and self._count < self._declared:
             raise ClientGone("The request ended before it was whole.")
@@ -53,10 +55,6 @@ class Body:
             raise TooSlow("The request came too slowly.") from None
         except Exception:  # whatever the server that reads for us raises: the rest of this body is not to be had
             raise ClientGone("The request ended before it was whole.") from None
-
-
-def _too_large() -> TooLarge:
-    return TooLarge("This is more than the server takes (MAX_UPLOAD_SIZE).")
 
 
 def raw(request: Request, name: str | None, max_size: int) -> Iterator[Incoming]:
@@ -131,7 +129,7 @@ class Form:
         while (piece := next(events)) is not None:
             self._size += len(piece)
             if self._size > self._max_size:
-                raise _too_large()
+                raise TooLarge(_UPLOAD_TOO_LARGE)
             yield piece
 
     def _take_field(self, name: str, events: Iterator[Any]) -> None:

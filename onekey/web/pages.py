@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from onekey import __version__
 from onekey.errors import BadRequest
 from onekey.settings import NEVER, duration
-from onekey.vault import Owned
+from onekey.vault import MOST_OPENS, Owned
 from onekey.web import forms, policy, words
 from onekey.web.services import services
 
@@ -32,10 +32,11 @@ def start() -> AnyResponse:
         return redirect(settings.upload_redirect)
     page = render_template(
         "upload.html",
-        needs_secret=settings.upload_secret is not None,
+        needs_secret=bool(settings.secrets),
         max_size=words.size(settings.max_upload_size),
         max_bytes=settings.max_upload_size,
         max_files=settings.max_files,
+        most_opens=MOST_OPENS,
         base_url=policy.base_url(),
         **_expiry_choices(),
     )
@@ -62,8 +63,14 @@ def manage(share: str, owner: str) -> Response:
 
 @pages.post("/manage/<share>/<owner>")
 def change(share: str, owner: str) -> AnyResponse:
-    """Change when the share expires."""
-    services().vault.expire(share, owner, policy.asked_expiry(_field("expires")))
+    """Change when the share expires, or how often it may be opened, whichever the form holds."""
+    services().vault.owned(share, owner)
+    fields = _fields()
+    if "opens" in fields:
+        asked = {"opens": policy.asked_opens(fields["opens"])}
+    else:
+        asked = {"expires_in": policy.asked_expiry(fields.get("expires", ""))}
+    services().vault.change(share, owner, asked)
     return redirect(url_for("pages.manage", share=share, owner=owner), code=303)
 
 
@@ -85,12 +92,16 @@ def deleted(share: str, owner: str) -> Response:
     return Response("The share is deleted.\n", mimetype="text/plain")
 
 
-def _field(name: str) -> str:
-    """A field of one of our own small forms. Raises BadRequest and what Body does."""
+def _fields() -> dict[str, str]:
+    """The fields of one of our own small forms. Raises BadRequest and what Body does."""
     if request.mimetype != "application/x-www-form-urlencoded":
         raise BadRequest("This is not a form that can be read here.")
     sent = b"".join(forms.Body(request, _MAX_FORM))
-    return parse_qs(sent.decode(errors="replace"), max_num_fields=10).get(name, [""])[0]
+    try:
+        found = parse_qs(sent.decode(errors="replace"), keep_blank_values=True, max_num_fields=10)
+    except ValueError:
+        raise BadRequest("This form has too many fields.") from None
+    return {name: values[0] for name, values in found.items()}
 
 
 def _owner_page(record: Owned, share: str, owner: str, *, confirm: bool) -> Response:
@@ -102,6 +113,14 @@ def _owner_page(record: Owned, share: str, owner: str, *, confirm: bool) -> Resp
         created_iso=words.iso(record.created),
         expires=words.moment(record.expires),
         expires_iso=words.iso(record.expires),
+        opens=record.opens,
+        opened=record.opened,
+        last_opened=words.moment(record.last_opened),
+        last_opened_iso=words.iso(record.last_opened),
+        needs_password=record.needs_password,
+        sealed_only=record.sealed_only,
+        most_opens=MOST_OPENS,
+        unlimited=policy.UNLIMITED,
         max_expiry=words.span(longest) if longest is not None else None,
         delete_url=url_for("pages.deleted", share=share, owner=owner),
         change_url=url_for("pages.change", share=share, owner=owner),
@@ -115,7 +134,7 @@ def _owner_page(record: Owned, share: str, owner: str, *, confirm: bool) -> Resp
 def sharex() -> Response:
     """A ready ShareX configuration for this host, with a place for the secret and never the secret."""
     base = policy.base_url()
-    arguments = {"secret": "put the upload secret here"} if services().settings.upload_secret is not None else {}
+    arguments = {"secret": "put the upload secret here"} if services().settings.secrets else {}
     response = jsonify(
         {
             "Version": "15.0.0",

@@ -1,6 +1,7 @@
 """What holds for every request and every answer: which hosts we answer to, who may upload, and the headers."""
 
 import hmac
+import ipaddress
 import re
 import secrets
 from typing import Final
@@ -10,15 +11,17 @@ from flask import Request, Response, request
 
 from onekey.errors import BadRequest, Forbidden, WrongHost
 from onekey.settings import Settings, expiry
-from onekey.vault import expires_at
+from onekey.vault import MOST_OPENS, expires_at
 from onekey.web.services import services
 
+UNLIMITED: Final = "unlimited"
 SECRET_HEADERS: Final = ("X-Onekey-Secret", "X-Wonkey-Secret")
 PAGE_CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
+_WITH_PORT: Final = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _PORT: Final = re.compile(r":[0-9]+$")
 _LOOPBACK: Final = re.compile(r"localhost|.+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
 _EVERYWHERE: Final = (
@@ -33,6 +36,7 @@ CONTENT: Final = (
     ("X-Accel-Buffering", "no"),
 )
 """The headers of every answer that is a share's content."""
+_PRIVATE: Final = ("Cache-Control", "private, no-store, no-transform")
 _ELSEWHERE: Final = (
     ("Content-Security-Policy", PAGE_CSP),
     ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -42,8 +46,8 @@ _ELSEWHERE: Final = (
 
 def check_host() -> None:
     """Refuse a request for a host that is not ours: links would be built from it. Raises WrongHost."""
-    if request.endpoint == "pages.healthz":  # asked by whoever watches the machine, by any name, and holds no link
-        return
+    if request.endpoint == "pages.healthz" or may_measure():
+        return  # asked by whoever watches the machine, by any name, and holds no link
     match = _HOST.fullmatch(request.environ.get("HTTP_HOST") or request.host)
     name = match["name"].lower() if match else ""
     if name not in services().hosts and not _LOOPBACK.fullmatch(name):
@@ -51,6 +55,15 @@ def check_host() -> None:
             "This server does not go by that name. Its operator can say by which it does: in PUBLIC_URL, or further "
             "names in TRUSTED_HOSTS."
         )
+
+
+def may_measure() -> bool:
+    """Whether the request is for /metrics and shows METRICS_TOKEN."""
+    wanted = services().settings.metrics_token
+    if wanted is None or request.endpoint != "metrics.show":
+        return False
+    kind, _, shown = request.headers.get("Authorization", "").partition(" ")
+    return hmac.compare_digest(shown.strip().encode("latin-1", "replace"), wanted.encode()) and kind.lower() == "bearer"
 
 
 def hosts(settings: Settings) -> frozenset[str]:
@@ -66,12 +79,41 @@ def base_url() -> str:
     return services().settings.public_url or f"{request.scheme}://{request.host}"
 
 
+def client() -> bytes:
+    """16 bytes that stand for who asks: the address that PROXY_HOPS proxies vouch for, of IPv6 its /64."""
+    address, hops = request.remote_addr or "", services().settings.proxy_hops
+    told = [hop.strip() for value in request.headers.getlist("X-Forwarded-For") for hop in value.split(",")]
+    if hops:  # fewer than there should be: the request came past the proxy
+        address = told[-hops] if len(told) >= hops else address
+    return _pseudonym("client", _network(address))
+
+
+def _network(address: str) -> str:
+    match = _WITH_PORT.fullmatch(address)  # as some proxies write it: else each port would be a client of its own
+    try:
+        found = ipaddress.ip_address((match[1] or match[2] if match else address).partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False).network_address
+    return str(found)
+
+
+def _pseudonym(kind: str, text: str, size: int = 16) -> bytes:
+    key = services().client_key
+    return hmac.digest(key, f"{kind}:{text}".encode("utf-8", "surrogateescape"), "sha256")[:size]
+
+
 def check_site() -> None:
     """Refuse an upload that a browser sends from another site, where no secret would stop it. Raises Forbidden."""
-    if services().settings.upload_secret is not None:
-        return
-    if not _same_site(request):
+    if not services().settings.secrets and not _same_site(request):
         raise Forbidden("Uploads from pages of other sites are refused here.")
+
+
+def check_own_page() -> None:
+    """Refuse what a browser sends from a page of another site: it would act in its reader's name. Raises Forbidden."""
+    if not _same_site(request):
+        raise Forbidden("A page of another site sent this. Follow the link yourself to open what it leads to.")
 
 
 def _same_site(sent: Request) -> bool:
@@ -83,27 +125,38 @@ def _same_site(sent: Request) -> bool:
 
 
 class Gate:
-    """Whether an upload may be finished: opened by the secret, which may come at any time before the end."""
+    """Whether an upload may be finished: opened by a secret, which may come at any time before the end."""
 
     def __init__(self) -> None:
-        """Reads the headers. Raises Forbidden for a wrong secret there."""
-        secret = services().settings.upload_secret
-        self._secret = secret.encode() if secret is not None else None
-        self.open = self._secret is None
+        """Reads the headers. Raises Forbidden for a wrong secret there, TooMany."""
+        self._secrets = services().settings.secrets
+        self._label: str | None = None
+        self.open = not self._secrets
         for name in SECRET_HEADERS:
             if name in request.headers:
                 self.show(request.headers[name].encode("latin-1"))
 
     def show(self, secret: bytes) -> None:
-        """Raises Forbidden for a wrong secret; any will do where none is needed."""
-        if self._secret is not None and not hmac.compare_digest(secret, self._secret):
-            raise Forbidden("This is not the upload secret of this server.")
+        """Raises Forbidden for a wrong secret; any will do where none is needed. Raises TooMany after too many."""
+        guess = _pseudonym("secret", secret.decode("latin-1"), 32)
+        if self._secrets and not services().vault.try_secret(client(), guess, lambda: self._is_right(secret)):
+            raise Forbidden("This is not an upload secret of this server.")
         self.open = True
+
+    def _is_right(self, secret: bytes) -> bool:
+        found = [label for label, text in self._secrets if hmac.compare_digest(secret, text.encode())]
+        self._label = found[0] if found else self._label
+        return bool(found)
 
     def check(self) -> None:
         """Raises Forbidden where the secret has not come."""
         if not self.open:
             raise Forbidden("Uploads here need a secret: in the field secret, or in the header X-Onekey-Secret.")
+
+    @property
+    def uploader(self) -> bytes:
+        """16 bytes that stand for who uploads: by which secret, or from where."""
+        return client() if self._label is None else _pseudonym("label", self._label)
 
 
 def finish(response: Response) -> Response:
@@ -114,9 +167,14 @@ def finish(response: Response) -> Response:
             response.headers.setdefault(name, value)
         if response.mimetype == "text/html":
             response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    if request.scheme == "https":
+    if base_url().startswith("https:"):  # also where a proxy speaks TLS for us
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
+
+
+def content(is_private: bool) -> list[tuple[str, str]]:
+    """The headers of content; of shares with a password or with limited opens nobody is to keep a copy."""
+    return [_PRIVATE if is_private and name == "Cache-Control" else (name, value) for name, value in CONTENT]
 
 
 def request_id() -> str:
@@ -127,6 +185,8 @@ def request_id() -> str:
 
 def answer_kind() -> str:
     """What the client takes: `application/json` or `text/html` if it asks for it, else `text/plain`."""
+    if request.path.startswith("/api/"):  # which speaks nothing else
+        return "application/json"
     return request.accept_mimetypes.best_match(["text/plain", "application/json", "text/html"]) or "text/plain"
 
 
@@ -140,6 +200,10 @@ def asked_expiry(text: str) -> int | None:
     return after
 
 
-def not_yet(option: str) -> BadRequest:
-    """The error for an option that this version does not have: never ignored, or it would be a promise broken."""
-    return BadRequest(f"The option {option!r} does not work here yet: leave it out, or keep the file for later.")
+def asked_opens(text: str) -> int | None:
+    """How often a share may be opened, None for any number of times. Raises BadRequest for what cannot be."""
+    if text.strip().lower() == UNLIMITED:
+        return None
+    if not re.fullmatch(r"\s*[0-9]{1,7}\s*", text) or not 1 <= int(text) <= MOST_OPENS:
+        raise BadRequest(f"The field opens takes a whole number from 1 to {MOST_OPENS}, or {UNLIMITED}.")
+    return int(text)

@@ -1,10 +1,11 @@
 """What a request works with: put together once, by the composition root, and carried by the application."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app
 
 from onekey.settings import Settings
+from onekey.tally import Tally
 from onekey.uploads import Uploads
 from onekey.vault import Clock, Vault
 
@@ -18,7 +19,10 @@ class Services:
     settings: Settings
     vault: Vault
     uploads: Uploads
+    tally: Tally
     clock: Clock
+    client_key: bytes = field(repr=False)
+    """Keys what stands for clients in the database, which holds no address."""
     hosts: frozenset[str]
     """The host names that requests may ask for, besides those of this machine itself; in lower case, without ports."""
 

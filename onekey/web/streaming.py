@@ -108,6 +108,14 @@ def _after(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
+def bare(status: int, headers: list[tuple[str, str]]) -> Response:
+    """An answer that is its status and headers, without the type that Flask takes for granted."""
+    response = Response(status=status)
+    response.headers.remove("Content-Type")
+    response.headers.extend(headers)
+    return response
+
+
 class Unsatisfiable(Exception):
     """A range begins behind the end of what there is."""
 
