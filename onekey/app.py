@@ -9,13 +9,19 @@ from flask import Flask
 from onekey import logs
 from onekey.blobs import DiskBlobs
 from onekey.errors import BadSetting
-from onekey.locks import Allowance, locked
+from onekey.limits import Limits
+from onekey.locks import Allowance, kept_key, locked
+from onekey.passwords import Passwords
 from onekey.records import Records
 from onekey.settings import Settings
+from onekey.tally import Tally
 from onekey.uploads import UNPROVEN, Uploads
 from onekey.vault import Clock, Swept, Vault
-from onekey.web import failures, names, policy
-from onekey.web.direct import AnyText, direct
+from onekey.web import failures, metrics, names, openapi, policy
+from onekey.web.api import api
+from onekey.web.checkup import checkup
+from onekey.web.direct import direct
+from onekey.web.intake import AnyText, intake
 from onekey.web.pages import pages
 from onekey.web.services import Services, install, services_of
 
@@ -46,17 +52,34 @@ def open_records(settings: Settings) -> Records:
 def create_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open what is stored in CONTENT_DIR. Raises what open_records does, and OSError."""
     records, folder = open_records(settings), settings.content_dir.absolute()
-    blobs = DiskBlobs(folder / "blobs")
+    blobs, limits = DiskBlobs(folder / "blobs"), Limits(records.database)
+    passwords = Passwords(clock, settings.lease_time)
+    tally = Tally(limits, counts=settings.metrics_token is not None)
+    vault = Vault(
+        records,
+        limits,
+        blobs,
+        passwords,
+        tally,
+        clock,
+        max_expiry=settings.max_expiry,
+        lease_time=settings.lease_time,
+    )
     uploads = Uploads(
         records,
         blobs,
+        passwords,
         clock,
         unproven=Allowance(folder / "unproven.lock", UNPROVEN),
         chunk_size=settings.chunk_size,
+        max_size=settings.max_upload_size,
         min_free=settings.min_free_space,
+        quota=settings.max_stored_bytes,
         max_expiry=settings.max_expiry,
+        tally=tally,
     )
-    return Services(settings, Vault(records, blobs, clock, settings.max_expiry), uploads, clock, policy.hosts(settings))
+    key = kept_key(folder / "clients.key")
+    return Services(settings, vault, uploads, tally, clock, key, policy.hosts(settings))
 
 
 def create_app(settings: Settings, clock: Clock = time.time) -> App:
@@ -66,14 +89,18 @@ def create_app(settings: Settings, clock: Clock = time.time) -> App:
     app.config.update(PROPAGATE_EXCEPTIONS=False, SEND_FILE_MAX_AGE_DEFAULT=3600)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    app.url_map.converters["anytext"] = AnyText
+    app.url_map.converters.update({"anytext": AnyText, **openapi.CONVERTERS})
     install(app.extensions, create_services(settings, clock))
     failures.install(app)
     app.before_request(policy.check_host)
     app.after_request(policy.finish)
     app.add_template_filter(names.shown_name)
+    app.register_blueprint(api)
     app.register_blueprint(direct)
+    app.register_blueprint(intake)
     app.register_blueprint(pages)
+    app.register_blueprint(checkup)
+    metrics.install(app)
     return app
 
 

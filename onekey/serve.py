@@ -39,6 +39,7 @@ from onekey.app import App, create_app, open_records, sweep_for_ever
 from onekey.errors import BadSetting
 from onekey.pacing import HeadTooLarge, HeadTooSlow, PacedSocket, Slots
 from onekey.settings import from_environment
+from onekey.web.services import services_of
 
 HEAD_TIME: Final = 10.0
 """Seconds that the head of a request has in all."""
@@ -351,8 +352,10 @@ def post_worker_init(worker: Worker) -> None:
     threading.Thread(target=_trim_for_ever, name="trimmer", daemon=True).start()
 
 
-def worker_exit(_server: Any, _worker: Worker) -> None:
+def worker_exit(_server: Any, worker: Worker) -> None:
     _stopping.set()
+    if app := getattr(worker, "wsgi", None):  # none where it could not be made
+        services_of(app.extensions).tally.flush()
 
 
 def _trim_for_ever() -> None:
