@@ -4,14 +4,18 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from onekey.app import App, create_app
+from onekey.blobs import Blobs, DiskBlobs, MemoryBlobs
 from onekey.settings import Settings
 from tests.servers import Server
+from tests.stores import Staged, Store
 
 SKIP_IS_FAILURE = os.environ.get("ONEKEY_TEST_ALL") == "1"
 
@@ -48,6 +52,42 @@ class Clock:
 def clock() -> Clock:
     """A clock that stands still until the test moves it."""
     return Clock()
+
+
+@pytest.fixture(params=["disk", "memory"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Store]]:
+    """Makes a store of each kind."""
+    made: list[Store] = []
+
+    def make(**more: Any) -> Store:
+        folder = tmp_path / f"store-{len(made)}"
+        blobs: Blobs = DiskBlobs(folder / "blobs") if request.param == "disk" else MemoryBlobs(1 << 30)
+        made.append(Store(blobs, folder, clock, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    """A store of each kind, with small chunks."""
+    return make_store()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """A store on disk, with small chunks; its blobs can be staged."""
+    with closing(Store(Staged(DiskBlobs(tmp_path / "blobs")), tmp_path, clock)) as made:
+        yield made
+
+
+@pytest.fixture
+def stage(disk: Store) -> Staged:
+    """The blobs of the store on disk."""
+    assert isinstance(disk.blobs, Staged)
+    return disk.blobs
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ import requests
 
 from onekey import links
 from onekey.container import CHUNK_SIZE, HEADER_SIZE, OVERHEAD
-from onekey.uploads import part_chunks
+from onekey.parts import most_chunks
 from onekey.web import streaming
 from tests.conftest import needs
 from tests.servers import PATIENCE, ROOT, Process, Server, can_connect, curl, free_port, wait_for
@@ -260,7 +260,7 @@ def small(small_server: Server) -> Stored:
 @pytest.fixture(scope="module")
 def long(small_server: Server) -> Stored:
     """A share of chunks of 4 KiB in three parts, of which the last holds nine chunks and one of a single byte."""
-    share = put(small_server, content_of(2 * SMALL * part_chunks(SMALL) + 9 * SMALL + 1), SMALL)
+    share = put(small_server, content_of(2 * SMALL * most_chunks(SMALL) + 9 * SMALL + 1), SMALL)
     assert len(share.parts) == 3
     return share
 
@@ -269,7 +269,7 @@ def long(small_server: Server) -> Stored:
 def parted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
     """A share of chunks of 256 KiB, as they are with nothing set, in four parts, the last of them short."""
     with Server(tmp_path_factory.mktemp("parted")) as server:
-        share = put(server, content_of(3 * CHUNK_SIZE * part_chunks(CHUNK_SIZE) + 1_000_000), CHUNK_SIZE)
+        share = put(server, content_of(3 * CHUNK_SIZE * most_chunks(CHUNK_SIZE) + 1_000_000), CHUNK_SIZE)
         assert len(share.parts) == 4
         yield share
 

@@ -225,6 +225,27 @@ class TestEveryStore:
         blobs.purge(BLOB)
         blobs.purge(BLOB)
 
+    def test_sizes_are_those_of_every_part_of_a_blob(self, blobs: Blobs) -> None:
+        put = [blobs.put(BLOB, number % 2, [bytes(number)]) for number in range(5)]
+        blobs.put(OTHER, 0, [b"another's"])
+        assert blobs.sizes(BLOB) == {stored.name: stored.size for stored in put}
+
+    def test_there_are_no_sizes_of_what_is_not_there(self, blobs: Blobs) -> None:
+        stored = blobs.put(BLOB, 0, [b"gone"])
+        blobs.remove(BLOB, stored.name)
+        assert blobs.sizes(BLOB) == blobs.sizes(OTHER) == {}
+
+    def test_to_tidy_up_leaves_what_is_stored(self, blobs: Blobs) -> None:
+        kept = blobs.put(BLOB, 0, [b"kept"])
+        blobs.tidy(BLOB)
+        assert read(blobs, kept) == b"kept"
+
+    def test_to_tidy_up_where_nothing_is_stored_is_no_error(self, blobs: Blobs) -> None:
+        blobs.tidy(BLOB)
+        blobs.put(BLOB, 0, [b"gone"])
+        blobs.purge(BLOB)
+        blobs.tidy(BLOB)
+
     def test_a_put_after_a_purge_works(self, blobs: Blobs) -> None:
         blobs.put(BLOB, 0, [b"gone"])
         blobs.purge(BLOB)
@@ -293,13 +314,15 @@ class TestEveryStore:
             blobs.open(BLOB, NAME)
 
     @pytest.mark.parametrize("hostile", HOSTILE_BLOBS, ids=ascii)
-    @pytest.mark.parametrize("call", ["put", "open", "remove", "purge"])
+    @pytest.mark.parametrize("call", ["put", "open", "remove", "purge", "sizes", "tidy"])
     def test_a_blob_id_that_cannot_be_is_damaged(self, blobs: Blobs, call: str, hostile: str) -> None:
         calls: dict[str, Callable[[], object]] = {
             "put": lambda: blobs.put(hostile, 0, [b"abc"]),
             "open": lambda: blobs.open(hostile, NAME),
             "remove": lambda: blobs.remove(hostile, NAME),
             "purge": lambda: blobs.purge(hostile),
+            "sizes": lambda: blobs.sizes(hostile),
+            "tidy": lambda: blobs.tidy(hostile),
         }
         with pytest.raises(Damaged):
             calls[call]()
@@ -435,11 +458,21 @@ class TestDisk:
         disk.purge(BLOB)
         assert list(root.iterdir()) == []
 
+    def test_to_tidy_up_removes_an_empty_folder(self, disk: DiskBlobs, root: Path) -> None:
+        disk.remove(BLOB, disk.put(BLOB, 0, [b"abc"]).name)
+        disk.tidy(BLOB)
+        assert list(root.iterdir()) == []
+
     def test_purge_removes_what_a_crash_left(self, disk: DiskBlobs, root: Path) -> None:
         disk.put(BLOB, 0, [b"abc"])
         (root / BLOB / f"{NAME}.tmp").write_bytes(b"half")
         disk.purge(BLOB)
         assert list(root.iterdir()) == []
+
+    def test_sizes_tell_what_a_crash_left(self, disk: DiskBlobs, root: Path) -> None:
+        stored = disk.put(BLOB, 0, [b"abc"])
+        (root / BLOB / f"{NAME}.tmp").write_bytes(b"half")
+        assert disk.sizes(BLOB) == {stored.name: 3, f"{NAME}.tmp": 4}
 
     def test_what_purge_cannot_remove_is_an_os_error(self, disk: DiskBlobs, root: Path) -> None:
         (root / BLOB / "folder").mkdir(parents=True)

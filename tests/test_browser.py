@@ -25,6 +25,7 @@ from playwright.sync_api import (
 )
 
 from tests.conftest import needs
+from tests.sealing import HttpDoor, seal, store
 from tests.servers import Server
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -105,20 +106,22 @@ def choose(page: Page, *files: tuple[str, str, bytes]) -> None:
     page.set_input_files("#file", [FilePayload(name=name, mimeType=media, buffer=data) for name, media, data in files])
 
 
-def upload(page: Page, *files: tuple[str, str, bytes]) -> None:
+def upload(page: Page, *files: tuple[str, str, bytes], **fields: str) -> None:
     """Upload by the form, as a person does it."""
     page.goto("/")
     choose(page, *files)
+    for name, value in fields.items():
+        page.fill(f"#{name}", value)
     page.get_by_role("button", name="Share").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your share is ready")
 
 
-def share(server: Server, *files: tuple[str, str, bytes]) -> dict[str, str]:
-    """Upload as a program does it; gives the links."""
+def share(server: Server, *files: tuple[str, str, bytes], **fields: str) -> dict[str, str]:
+    """Upload as a program does it, with fields before the files; gives the links."""
     with requests.Session() as session:
         session.trust_env = False
         sent = [("file", (name, data, media)) for name, media, data in files]
-        told = session.post(server.url, files=sent, headers={"Accept": "application/json"}).json()
+        told = session.post(server.url, data=fields, files=sent, headers={"Accept": "application/json"}).json()
     assert isinstance(told, dict)
     return told
 
@@ -233,8 +236,95 @@ def test_the_owner_link_changes_when_it_expires(open_tab: Callable[..., Tab], sc
     page.goto(page.locator("#owner-link").input_value())
     expect(page.locator(".facts")).to_contain_text("never")
     page.select_option("#expires", "1d")
-    page.get_by_role("button", name="Change").click()
+    page.locator("form", has=page.locator("#expires")).get_by_role("button", name="Change").click()
     expect(page.locator(".facts")).not_to_contain_text("never")
+
+
+@SCRIPTS
+def test_the_owner_link_changes_how_often_it_opens(open_tab: Callable[..., Tab], server: Server, scripts: bool) -> None:
+    told = share(server, ("a.txt", "text/plain", b"text"), opens="2")
+    page = open_tab(scripts=scripts).page
+    page.goto(told["owner_url"])
+    expect(page.locator(".facts")).to_contain_text("0 of 2 times")
+    page.fill("#opens", "5")
+    page.locator("form", has=page.locator("#opens")).get_by_role("button", name="Change").click()
+    expect(page.locator(".facts")).to_contain_text("0 of 5 times")
+    page.get_by_role("button", name="Allow any number of times").click()
+    expect(page.locator(".facts")).to_contain_text("not yet")
+    assert fetch(told["url"]) == b"text"
+
+
+def test_the_browser_itself_refuses_a_limit_below_what_was_used(open_tab: Callable[..., Tab], server: Server) -> None:
+    told = share(server, ("a.txt", "text/plain", b"text"), opens="5")
+    for _ in range(3):
+        assert requests.post(told["url"], timeout=60).content == b"text"
+    page = open_tab().page
+    page.goto(told["owner_url"])
+    page.fill("#opens", "2")
+    page.locator("form", has=page.locator("#opens")).get_by_role("button", name="Change").click()
+    assert page.locator("#opens").evaluate("field => field.validity.rangeUnderflow")
+    expect(page.locator(".facts")).to_contain_text("3 of 5 times")
+
+
+@SCRIPTS
+@pytest.mark.parametrize(("viewport", "scheme"), [(PHONE, "dark"), (DESK, "light")], ids=["phone", "desk"])
+def test_a_link_with_a_password_that_opens_once_goes_up_by_the_form_and_opens_once(
+    open_tab: Callable[..., Tab], scripts: bool, scheme: str, viewport: ViewportSize
+) -> None:
+    page = open_tab(scripts=scripts, color_scheme=scheme, viewport=viewport).page
+    page.goto("/")
+    choose(page, ("a.txt", "text/plain", b"for one reader"))
+    page.fill("#password", "pässwörd")
+    page.fill("#opens", "1")
+    page.get_by_role("button", name="Share").click()
+    expect(page.locator(".lede")).to_contain_text("opens once, needs its password")
+    link = page.locator("#link").input_value()
+
+    credentials = {"username": "", "password": "pässwörd"}
+    reader = open_tab(scripts=scripts, color_scheme=scheme, viewport=viewport, http_credentials=credentials)
+    for _ in range(2):  # to look at the page and to load it again spends nothing
+        reader.page.goto(link)
+    expect(reader.page.get_by_role("heading", level=1)).to_have_text("This share opens once")
+    reader.page.get_by_role("button", name="Open it now").click()
+    reader.page.wait_for_url("**/*.txt?lease=*")
+    assert reader.page.inner_text("body") == "for one reader"
+    reader.page.reload()
+    assert reader.page.inner_text("body") == "for one reader"
+    reader.page.goto(link)
+    expect(reader.page.get_by_role("heading", level=1)).to_have_text("Not Found")
+    reader.wrong = [wrong for wrong in reader.wrong if "401 (Unauthorized)" not in wrong]
+
+
+def test_several_files_behind_a_button_open_one_by_one(open_tab: Callable[..., Tab], server: Server) -> None:
+    told = share(server, ("a.txt", "text/plain", b"one"), ("b.txt", "text/plain", b"two"), opens="1")
+    page = open_tab().page
+    page.goto(told["url"])
+    page.get_by_role("button", name="Open it now").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2 files")
+    page.get_by_role("link", name="Open b.txt").click()
+    page.wait_for_url("**/2/b.txt?lease=*")
+    assert page.inner_text("body") == "two"
+
+
+def test_a_picture_with_limited_opens_is_not_spent_by_a_page_that_shows_it(
+    open_tab: Callable[..., Tab], server: Server
+) -> None:
+    tab, told = open_tab(), share(server, ("a.png", "image/png", PICTURE), opens="1")
+    with another_site(f'<link rel="icon" href="data:,"><img src="{told["url"]}">') as site:
+        tab.page.goto(site)
+        tab.page.wait_for_load_state("load")
+    assert ["Failed to load resource" in wrong for wrong in tab.wrong] == [True]
+    tab.wrong.clear()
+    tab.page.goto(told["owner_url"])
+    expect(tab.page.locator(".facts")).to_contain_text("0 of 1 times")
+
+
+def test_a_link_whose_hash_was_changed_gets_it_back(open_tab: Callable[..., Tab], server: Server) -> None:
+    page = open_tab().page
+    page.goto(f"/%23{'x' * 32}")
+    expect(page.locator("#link")).to_have_value(f"{server.url}/#{'x' * 32}")
+    page.get_by_role("link", name="Open the sealed link").click()
+    page.wait_for_url(f"{server.url}/#{'x' * 32}")
 
 
 def test_a_picture_is_shown(open_tab: Callable[..., Tab]) -> None:
@@ -318,6 +408,16 @@ def visit(page: Page, server: Server, where: str) -> None:
         upload(page, *files)
     elif where in {"url", "owner_url", "delete_url"}:
         page.goto(share(server, *files)[where])
+    elif where == "once":
+        page.goto(share(server, *files, opens="1")["url"])
+    elif where == "limited":
+        told = share(server, *files, opens="1000000")
+        assert requests.post(told["url"], timeout=60).status_code == 200
+        page.goto(told["owner_url"])
+    elif where == "protected":
+        upload(page, *files, password="p", opens="1")
+    elif where == "sealed only":
+        page.goto(f"/{store(HttpDoor(server.url), seal(sealed_only=True)).token}")
     elif where == "deleted":
         page.goto(share(server, *files)["owner_url"])
         page.get_by_role("button", name="Delete for ever").click()
@@ -326,7 +426,11 @@ def visit(page: Page, server: Server, where: str) -> None:
         page.goto(where)
 
 
-EVERYWHERE = pytest.mark.parametrize("where", ["/", "answer", "url", "owner_url", "delete_url", "deleted", "/nothing"])
+SEEN = f"/%23{'x' * 32}"
+LIMITED = ["once", "limited", "protected", "sealed only", SEEN]
+EVERYWHERE = pytest.mark.parametrize(
+    "where", ["/", "answer", "url", "owner_url", "delete_url", "deleted", "/nothing", *LIMITED]
+)
 
 
 @EVERYWHERE
@@ -338,7 +442,7 @@ def test_on_a_phone_nothing_has_to_be_moved_sideways(open_tab: Callable[..., Tab
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]") == [360, 360]
 
 
-@pytest.mark.parametrize("where", ["/", "delete_url"])
+@pytest.mark.parametrize("where", ["/", "delete_url", "once", SEEN])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_told_from_its_background(
     open_tab: Callable[..., Tab], server: Server, where: str, scheme: str

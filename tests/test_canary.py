@@ -1,4 +1,4 @@
-"""What must not be kept is kept nowhere: content, names, secrets and tokens leave no trace on a disk or in a log.
+"""What must not be kept is kept nowhere: content, names, secrets, proofs and addresses leave no trace on disk or log.
 
 Marks go through every way in and out of real servers, the failing ones too; then every file is searched for them.
 """
@@ -10,16 +10,18 @@ import secrets
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 import requests
 
 from onekey import links
+from tests import sealing
 from tests.conftest import needs_root
 from tests.servers import PATIENCE, Process, Server, wait_for
 from tests.test_abort import (
@@ -38,15 +40,23 @@ from tests.test_abort import (
 
 SIZE = 20 << 20
 LIMIT = 21 << 20
-SETTINGS = {"CHUNK_SIZE": str(SMALL), "WORKERS": "1", "MAX_UPLOAD_SIZE": str(LIMIT), "MAX_FILES": "4"}
-WHAT = ["content", "name", "secret", "wrong secret", "token", "owner token"]
+SETTINGS = {
+    "CHUNK_SIZE": str(SMALL),
+    "WORKERS": "1",
+    "PROXY_HOPS": "1",
+    "MAX_UPLOAD_SIZE": str(LIMIT),
+    "MAX_FILES": "4",
+}
+UNTOLD = ["secret", "wrong secret", "password", "wrong password", "knock", "access", "address"]
+"""What no answer repeats."""
+WHAT = ["content", "name", "token", "owner token", "lease", *UNTOLD]
 
 
 @dataclass(frozen=True)
 class Marks:
     """What nobody else would write: each is looked for in every spelling.
 
-    Name and secrets are shorter than a token, by whose length a log could tell what to hide.
+    Name, secrets and passwords are shorter than a token, by whose length a log could tell what to hide.
     """
 
     block: bytes = field(default_factory=partial(secrets.token_bytes, 32))
@@ -55,6 +65,12 @@ class Marks:
     wrong: str = field(default_factory=partial(secrets.token_hex, 10))
     tokens: list[str] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
+    password: str = field(default_factory=partial(secrets.token_hex, 10))
+    wrong_password: str = field(default_factory=partial(secrets.token_hex, 10))
+    leases: list[str] = field(default_factory=list)
+    knocks: list[bytes] = field(default_factory=list)
+    accesses: list[bytes] = field(default_factory=list)
+    address: IPv6Address = field(default_factory=lambda: IPv6Address(secrets.token_bytes(16)))
 
     def content(self, size: int) -> bytes:
         """Content of which every 63 bytes hold the block."""
@@ -63,6 +79,10 @@ class Marks:
     def named(self, ending: str = ".bin") -> str:
         """A file name with a space before the mark, at which a log that hides paths might stop."""
         return f"a name {self.name}{ending}"
+
+    def has(self, what: str) -> bool:
+        """Whether there is a mark of this kind yet."""
+        return {"knock": self.knocks, "access": self.accesses}.get(what) != []
 
     def needles(self, what: str) -> list[bytes]:
         """Every spelling of one kind of mark."""
@@ -73,9 +93,23 @@ class Marks:
             "wrong secret": [self.wrong.encode()],
             "token": [mark for token in self.tokens for mark in (token.encode(), links.read_token(token))],
             "owner token": [mark for token in self.owners for mark in (token.encode(), links.read_token(token))],
+            "lease": [mark for token in self.leases for mark in (token.encode(), links.read_token(token))],
+            "password": [self.password.encode()],
+            "wrong password": [self.wrong_password.encode()],
+            "knock": self.knocks,
+            "access": self.accesses,
+            "address": [*_texts(self.address), self.address.packed, *_texts(_network(self.address))],
         }[what]
         assert marks
         return [needle for mark in marks for needle in spellings(mark)]
+
+
+def _network(address: IPv6Address) -> IPv6Address:
+    return IPv6Address(int(address) >> 64 << 64)
+
+
+def _texts(address: IPv6Address) -> list[bytes]:
+    return [str(address).encode(), address.exploded.encode()]
 
 
 def spellings(mark: bytes) -> set[bytes]:
@@ -101,12 +135,25 @@ class Visitor:
     def ask(self, status: int, method: str, path: str = "/", **more: object) -> requests.Response:
         """One request; notes the tokens in its answer."""
         url = path if path.startswith("http") else f"{self.server.url}{path}"
-        answer = requests.request(method, url, allow_redirects=False, timeout=PATIENCE, **more)  # type: ignore[arg-type]
+        with requests.Session() as session:
+            session.headers["X-Forwarded-For"] = str(self.marks.address)
+            answer = session.request(method, url, allow_redirects=False, timeout=PATIENCE, **more)  # type: ignore[arg-type]
         assert answer.status_code == status, (method, answer.status_code, status, answer.text)
+        self._check(method, answer)
         if "X-Onekey-Owner-URL" in answer.headers:
             self.marks.tokens.append(token_of(answer.headers.get("Location") or _link_in(answer.text)))
             self.marks.owners.append(answer.headers["X-Onekey-Owner-URL"].rpartition("/")[2])
         return answer
+
+    def _check(self, method: str, answer: requests.Response) -> None:
+        """Fails where an answer repeats what only its client is to know, or tells a lease to who did not take one."""
+        told = str(answer.headers).encode() + answer.content[:100_000]
+        if found := re.search(r"[?]lease=([\w-]{32})$", answer.headers.get("Location", "")):
+            self.marks.leases.append(found[1])
+        untold = [what for what in UNTOLD if self.marks.has(what)]
+        if method != "POST" and self.marks.leases:
+            untold.append("lease")
+        assert [what for what in untold for needle in self.marks.needles(what) if needle in told] == []
 
     @property
     def proof(self) -> dict[str, str]:
@@ -159,7 +206,11 @@ def fail_to_upload(visitor: Visitor) -> None:
     visitor.ask(400, "POST", files=[("other", file) for _, file in files], headers=proof)
     visitor.ask(400, "POST", data={"secret": marks.secret}, files={"secret": (None, marks.secret)})
     visitor.ask(400, "POST", files=[*files, ("expires", (None, marks.secret))], headers=proof)
-    visitor.ask(400, "POST", files=[*files, ("password", (None, marks.secret))], headers=proof)
+    visitor.ask(400, "POST", files=[*files, ("opens", (None, marks.secret))], headers=proof)
+    visitor.ask(400, "POST", files=[*files, ("password", (None, marks.password))], headers=proof)
+    visitor.ask(400, "PUT", f"/{marks.named()}?password={marks.password}", data=marks.content(5000), headers=proof)
+    late = [("password", (None, marks.password)), *files, ("secret", (None, marks.secret))]
+    visitor.ask(403, "POST", files=late)
     visitor.ask(413, "POST", files=visitor.files(5), headers=proof)
     visitor.ask(413, "PUT", f"/{marks.named()}", data=iter([marks.content(LIMIT + 1)]), headers=proof)
     broken = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\n' % marks.named().encode()
@@ -185,12 +236,77 @@ def download(visitor: Visitor) -> None:
     visitor.ask(404, "GET", f"/{links.write_token(links.new_seed())}/{name}")
     visitor.ask(404, "GET", f"{album}x")
     visitor.ask(405, "DELETE", share.link)
-    visitor.ask(405, "POST", share.link, data=visitor.marks.content(100))
+    visitor.ask(303, "POST", share.link, data=visitor.marks.content(100))
     visitor.ask(400, "GET", share.link, headers={"Host": "elsewhere.example"})
     visitor.ask(200, "GET", share.link, headers={"Referer": share.link, "Cookie": f"a={visitor.marks.secret}"})
-    visitor.ask(404, "GET", f"/%23{visitor.marks.tokens[0]}")
+    for kind, status in (("text/plain", 404), ("text/html", 200)):
+        visitor.ask(status, "GET", f"/%23{visitor.marks.tokens[0]}", headers={"Accept": kind})
     spelled = "".join(f"%{ord(char):02X}" for char in share.token)
     visitor.ask(200, "GET", f"/{spelled}")
+
+
+def lock(visitor: Visitor) -> None:
+    """A share with a password and limited opens at the direct door: what opens it, and what does not."""
+    marks, files = visitor.marks, visitor.files(1)
+    fields = {"secret": marks.secret, "password": marks.password, "opens": "2"}
+    link = str(visitor.ask(303, "POST", files=files, data=fields).headers["Location"])
+    right, wrong = ("", marks.password), (marks.wrong, marks.wrong_password)
+    for kind, status in (("text/plain", 405), ("text/html", 200), ("application/json", 405)):
+        headers = {"Accept": kind}
+        visitor.ask(401, "GET", link, headers=headers)
+        visitor.ask(401, "GET", link, headers=headers, auth=wrong)
+        visitor.ask(status, "GET", link, headers=headers, auth=right)
+    visitor.ask(401, "POST", link, auth=wrong)
+    visitor.ask(401, "GET", f"{link}?password={marks.password}", data={"password": marks.password})
+    leased = str(visitor.ask(303, "POST", link, auth=right).headers["Location"])
+    visitor.ask(401, "GET", leased)
+    visitor.ask(206, "GET", leased, auth=right, headers={"Range": "bytes=0-9999"})
+    visitor.ask(200, "GET", leased, auth=right)
+    visitor.ask(405, "GET", f"{leased}x", auth=right)
+    visitor.ask(303, "POST", link, auth=right)
+    visitor.ask(404, "POST", link, auth=right)
+    visitor.ask(404, "POST", leased, auth=right)
+    for number in range(9):
+        visitor.ask(401, "GET", leased, auth=("", f"{marks.wrong_password}{number}"))
+    visitor.ask(429, "GET", leased, auth=right)
+
+
+def seal_it(visitor: Visitor) -> None:
+    """The sealed door: what opens a share there, and each proof in another's place."""
+    marks = visitor.marks
+    share = sealing.seal(marks.content(20_000), password=marks.password, opens=2)
+    marks.tokens.append(share.token)
+    marks.owners.append(links.write_token(share.owner))
+    marks.knocks.append(links.knock(share.seed))
+    marks.accesses.append(share.access)
+    api = partial(_ask_api, visitor)
+    api(403, "POST", "/uploads", json=share.begin)
+    api(422, "POST", "/uploads", visitor.proof, json={**share.begin, "opens": marks.password})
+    api(201, "POST", "/uploads", visitor.proof, json=share.begin)
+    for number, part in enumerate(share.parts):
+        api(200, "PUT", f"{share.upload}/parts/{number}", share.by_owner, data=part)
+    api(404, "PUT", f"{share.upload}/parts/0", share.by_knock, data=share.parts[0])
+    api(200, "POST", f"{share.upload}/finish", share.by_owner, json=share.finish)
+    api(200, "GET", share.share, share.by_knock)
+    api(404, "GET", share.share, share.by_owner)
+    api(404, "GET", f"{share.share}?knock={sealing.spell(marks.knocks[0])}")
+    api(200, "GET", f"{share.share}/index", share.by_access())
+    api(403, "GET", f"{share.share}/index", share.by_access(access=marks.knocks[0]))
+    api(403, "GET", f"{share.share}/content", share.by_access())
+    lease = str(api(200, "POST", f"{share.share}/open", share.by_access()).json()["lease"])
+    marks.leases.append(lease)
+    api(206, "GET", f"{share.share}/content", {**share.by_access(lease), "Range": "bytes=200-9000"})
+    api(200, "GET", f"{share.share}/content", share.by_access(lease))
+    api(404, "GET", f"{share.share}/content?lease={lease}", {"Authorization": f"Bearer {lease}"})
+    api(200, "PATCH", f"{share.share}/owner", share.by_owner, json={"opens": 3})
+    api(422, "PATCH", f"{share.share}/owner", share.by_owner, json={"opens": marks.password})
+    api(404, "GET", f"{share.share}/owner", share.by_access())
+
+
+def _ask_api(
+    visitor: Visitor, status: int, method: str, path: str, headers: Mapping[str, str] | None = None, **more: object
+) -> requests.Response:
+    return visitor.ask(status, method, sealing.API + path, headers=headers, **more)
 
 
 def own(visitor: Visitor) -> None:
@@ -200,6 +316,8 @@ def own(visitor: Visitor) -> None:
     visitor.ask(200, "GET", path)
     visitor.ask(303, "POST", path, data={"expires": "7d"})
     visitor.ask(400, "POST", path, data={"expires": visitor.marks.secret})
+    visitor.ask(303, "POST", path, data={"opens": "2"})
+    visitor.ask(400, "POST", path, data={"opens": visitor.marks.secret})
     visitor.ask(404, "GET", path[:-1])
     visitor.ask(404, "GET", f"/manage/{visitor.marks.tokens[-1]}/{visitor.marks.owners[-1]}")
     visitor.ask(200, "GET", f"{path}/delete")
@@ -303,7 +421,7 @@ def trail(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     settings = {**SETTINGS, "UPLOAD_SECRET": marks.secret, "TMPDIR": str(folder / "temporary")}
     with start(request.param, folder, **settings) as server:
         visitor = Visitor(server, marks)
-        for visit in (upload, fail_to_upload, download, own, damage, go_away, misspell):
+        for visit in (upload, fail_to_upload, download, lock, seal_it, own, damage, go_away, misspell):
             visit(visitor)
         yield Trail(server, marks)
 
@@ -358,7 +476,9 @@ def test_what_failed_left_nothing_behind(trail: Trail) -> None:
 
 @pytest.mark.parametrize("what", WHAT)
 def test_a_mark_that_is_there_would_be_found(tmp_path: Path, what: str) -> None:
-    marks = Marks(tokens=[links.write_token(links.new_seed())], owners=[links.write_token(links.new_owner())])
+    tokens = {name: [links.write_token(secrets.token_bytes(24))] for name in ("tokens", "owners", "leases")}
+    proofs = {name: [secrets.token_bytes(16)] for name in ("knocks", "accesses")}
+    marks = Marks(**tokens, **proofs)  # type: ignore[arg-type]
     for number, needle in enumerate(marks.needles(what)):
         (tmp_path / str(number)).write_bytes(os.urandom(1000) + needle + os.urandom(1000))
     assert all(found_in(file, marks.needles(what)) for file in tmp_path.iterdir())

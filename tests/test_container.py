@@ -313,7 +313,9 @@ def test_a_header_tells_what_it_was_made_with() -> None:
     assert (header.needs_password, header.sealed_only, header.chunk_size) == (True, True, C)
 
 
-@pytest.mark.parametrize("packed", [b"", bytes(96), header_with(0, ord("2")), new_sealer().header.pack() + b"x"])
+@pytest.mark.parametrize(
+    "packed", [b"", bytes(96), header_with(0, ord("2")), new_sealer().header.pack() + b"x"], ids=len
+)
 def test_what_has_another_magic_or_size_is_no_header(packed: bytes) -> None:
     with pytest.raises(NotAContainer):
         Header.parse(packed)

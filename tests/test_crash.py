@@ -324,7 +324,37 @@ class Sweep(Deed):
         assert rows(self.folder, "SELECT id FROM shares") == []
 
 
-DEEDS: dict[str, type[Deed]] = {deed.__name__.lower(): deed for deed in (Start, Upload, Abandon, Delete, Sweep)}
+class Open(Deed):
+    """The one open of a share: taken, and used until the first byte is out."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        assert self.app.test_client().put("/a.bin?opens=1", data=CONTENT).status_code == 201
+
+    @property
+    def served(self) -> Path:
+        """A file that is there once a byte was served."""
+        return self.folder.with_name("served")
+
+    def do(self) -> None:
+        client = self.app.test_client()
+        where = client.post(f"/{self.token.read_text()}").headers["Location"]
+        with client.get(where, buffered=False) as answer:
+            assert next(answer.iter_encoded())
+            self.served.touch()
+
+    def check(self, done: bool) -> None:
+        assert_all_recorded(self.folder)
+        assert self.served.exists() or not done
+        self.clock.now += HOUR
+        client = app_of(self.folder, self.clock).test_client()
+        again = [client.post(f"/{self.token.read_text()}").status_code for _ in range(2)]
+        assert again == ([404, 404] if self.served.exists() else [303, 404]) or (again == [404, 404] and not done)
+        sweep_to_the_end(self.folder, self.clock)
+        assert_only_finished(self.folder)
+
+
+DEEDS: dict[str, type[Deed]] = {deed.__name__.lower(): deed for deed in (Start, Upload, Abandon, Delete, Sweep, Open)}
 
 
 def forked(call: Callable[[], object]) -> int:
@@ -364,7 +394,7 @@ def main(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "at_least"), [("start", 10), ("upload", 40), ("abandon", 30), ("delete", 10), ("sweep", 30)]
+    ("deed", "at_least"), [("start", 10), ("upload", 40), ("abandon", 30), ("delete", 10), ("sweep", 30), ("open", 4)]
 )
 def test_killed_at_any_step_what_is_left_is_whole_or_swept(tmp_path: Path, deed: str, at_least: int) -> None:
     command = [sys.executable, "-m", "tests.test_crash", deed, str(tmp_path)]

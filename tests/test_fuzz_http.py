@@ -5,6 +5,7 @@ Requests are bytes on a raw socket, which is then closed for writing, so that no
 
 import re
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from socket import SHUT_WR
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.sealing import HttpDoor, seal, store
 from tests.servers import Server, curl, wait_for
 
 Requests = st.SearchStrategy[bytes]
@@ -21,7 +23,8 @@ EACH = 125  # eight kinds: a thousand in all
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2}) [ -~]*\r\n")
 HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t -~\x80-\xff]*)\r\n")
 
-# Building requests. TOKEN, NUMBER, ID and OWNER stand for those of shares that are there.
+# Building requests. TOKEN, NUMBER, ID and OWNER stand for those of shares that are there; ONCE and LOCKED are the
+# tokens of one with limited opens and of one with a password.
 
 SCRAPS = b"-- ; = \" \\ % %00 %ff ../ // ? # & + : , * - 0 -1 { < ' [ ] @ TOKEN HTTP/1.1 \x1b[0m \xff \xc3\x28".split()
 SCRAPS += [b"", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\0", b"\r\n\r\n", b"x" * 300, "ключ\u202e🔑".encode()]
@@ -70,11 +73,13 @@ def header(names: str, values: Requests) -> Requests:
 METHODS = one_of("GET | HEAD | PUT | POST | OPTIONS | DELETE | PATCH | TRACE | CONNECT | get | M-X")
 PATHS = one_of(
     "/ | * | /TOKEN | /TOKEN.png | /TOKEN/1/x | /NUMBER.zip | /nothing | /a/b/c | /static/style.css | /sharex.sxcu | "
-    "/manage/ID/OWNER | /healthz | http://localhost/"
+    "/manage/ID/OWNER | /healthz | http://localhost/ | "
+    "/ONCE | /ONCE?lease=TOKEN | /LOCKED | /%23TOKEN | /api/v1/shares/ID"
 )
 VERSIONS = one_of("HTTP/1.1 | HTTP/1.0 | HTTP/0.9 | HTTP/2.0 | HTTP/1.10 | http/1.1 | ICY")
 SEGMENTS = one_of(
     "TOKEN | TOKEN.png | NUMBER.zip | NUMBER | 1 | 2 | 0 | -1 | %D9%A1 | .. | . | %2e%2e | manage | ID | OWNER | "
+    "ONCE | LOCKED | %23 | %23TOKEN | api | v1 | "
     "delete | static | style.css | %2F | %00 | %0d%0a | %ff | %u0041 | healthz | TOKE | TOKENx | T%4fKEN | TOKEN%20",
     *(b"9" * 30, b"=" * 32, b"_" * 32, b"a" * 3000, b"a" * 7000),
 )
@@ -102,12 +107,17 @@ TYPES = one_of(
 ORIGINS = one_of(
     "http://localhost | null | http://[ | http://[::1 | https://example.org | // | http://a:b:c | same-origin"
 )
+PROOFS = one_of(
+    "Basic | Basic = | Basic OnA= | Basic Og== | Basic eA== | Basic /w== | Bearer TOKEN | Digest a=b | basic OnA",
+    *(b"Basic " + b64encode(b":" + password) for password in (b"p", b"\xff", b"\0", b"x" * 3000, "ключ".encode())),
+)
 CODINGS = one_of("chunked | gzip, chunked | chunked, chunked | identity | unknown | Chunked | chunked;x", b"")
 FIELDS = st.one_of(
     header("Range range", RANGES),
     header("If-Range If-None-Match If-Match If-Modified-Since", TAGS),
     header("Origin Sec-Fetch-Site Referer Forwarded X-Forwarded-Host", ORIGINS),
     header("X-Onekey-Secret Cookie Authorization X-Forwarded-For TE X", on_one_line),
+    header("Authorization", PROOFS),
     header("Content-Length Max-Forwards Content_Length", NUMBERS),
     header("Accept", ACCEPTS),
     header("Content-Type", TYPES),
@@ -139,16 +149,19 @@ def with_body(start: Requests, media: Requests, body: Requests) -> Requests:
 REQUEST_LINES = damaged(
     lines(joined(METHODS, b" ", PATHS, b" ", st.just(b"HTTP/1.1") | VERSIONS), b"Host: localhost", b"")
 )
-STARTS = st.sampled_from([b"GET /TOKEN", b"GET /NUMBER", b"PUT /a", b"POST /", b"POST /manage/ID/OWNER"])
+STARTS = st.sampled_from(
+    [b"GET /TOKEN", b"GET /NUMBER", b"PUT /a", b"POST /", b"POST /manage/ID/OWNER", b"GET /LOCKED", b"POST /ONCE"]
+)
 HEADS = damaged(joined(STARTS, b" HTTP/1.1\r\n", lines(header("Host", HOSTS)), some(lines(FIELDS), most=3), b"\r\n"))
 ADDRESSES = damaged(get(joined(b"/", some(SEGMENTS, most=4, between=b"/"))))
 CONDITIONS = get(
-    st.sampled_from([b"/TOKEN", b"/TOKEN.png", b"/NUMBER/1/x", b"/NUMBER", b"/NUMBER.zip"]),
+    st.sampled_from([b"/TOKEN", b"/TOKEN.png", b"/NUMBER/1/x", b"/NUMBER", b"/NUMBER.zip", b"/ONCE", b"/LOCKED"]),
     header("Range", RANGES),
     header("If-Range If-None-Match", TAGS) | header("Accept", ACCEPTS),
 )
 OPTIONS = one_of(
-    "expires | opens | password | secret | answer | file | expires=1h | opens= | = | expires=%D9%A1h | answer=page | "
+    "expires | opens | opens=1 | opens=-1 | password | password=%ff | "
+    "secret | answer | file | expires=1h | opens= | = | expires=%D9%A1h | answer=page | "
     "expires=%00 | expires=never | %ff=%fe | && | ;",
     *(b"expires=" + b"9" * 20, b"expires=" + b"1" * 3000),
 )
@@ -165,7 +178,8 @@ QUERIES = with_body(
 DISPOSITIONS = one_of(
     'form-data; name="file"; filename="a.txt" | form-data; name="file"; filename="" | form-data; name="expires" | '
     'form-data; name="file" | form-data | attachment | form-data; name="other"; filename="a" | form-data; name="" | '
-    'form-data; name="secret" | form-data; name="opens" | form-data; name=file; filename=.. | form-data; name="file | '
+    'form-data; name="secret" | form-data; name="opens" | form-data; name="password" | '
+    'form-data; name=file; filename=.. | form-data; name="file | '
     'form-data; name="file"; filename*=UTF-8\'\'%ff%00 | ; filename="a" | '
     'form-data; name="file"; filename="%0D%0A%22/../"',
     b'form-data; name="file"; filename="\xff\xfe"',
@@ -206,7 +220,9 @@ SMALL_FORMS = with_body(
         [b"POST /manage/ID/OWNER", b"POST /manage/ID/OWNER?a=b", b"POST /manage/ID/x", b"POST /manage/x/delete"]
     ),
     st.just(b"application/x-www-form-urlencoded") | on_one_line,
-    joined(one_of("expires=1h& | expires=never&", b""), some(OPTIONS, most=3, between=b"&")),
+    joined(
+        one_of("expires=1h& | expires=never& | opens=5& | opens=unlimited&", b""), some(OPTIONS, most=3, between=b"&")
+    ),
 )
 KINDS = {
     "request lines": REQUEST_LINES,
@@ -231,7 +247,7 @@ class Target(NamedTuple):
 
     def send(self, request: bytes) -> bytes:
         """All that the server answers to a request; raises TimeoutError where it never ends."""
-        request = re.sub(rb"TOKEN|NUMBER|OWNER|ID", lambda name: self.names[name[0]], request)
+        request = re.sub(rb"TOKEN|NUMBER|OWNER|ONCE|LOCKED|ID", lambda name: self.names[name[0]], request)
         received = bytearray()
         with self.server.connect() as sock:
             with suppress(ConnectionResetError, BrokenPipeError):
@@ -245,21 +261,24 @@ class Target(NamedTuple):
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A server of its own, with small limits, in which three shares are."""
+    """A server of its own, with small limits, in which five shares are."""
     folder = tmp_path_factory.mktemp("fuzzed")
     with Server(folder, MAX_UPLOAD_SIZE="64 KiB", MAX_FILES="4", MAX_EXPIRY="never", CHUNK_SIZE="4096") as server:
-        one, several, third = (
+        one, several, third, once = (
             curl(
                 "--fail", "-D", "-", "-F", "file=@-;filename=a.txt", *more, f"{server.url}/", data=bytes(10_000)
             ).stdout
-            for more in ([], ["-F", "file=@/dev/null;filename=b"], [])
+            for more in ([], ["-F", "file=@/dev/null;filename=b"], [], ["-F", "opens=1000000"])
         )
         owner = re.search(rb"/manage/([0-9a-f]{32})/([\w-]{32})", third)
-        tokens = [re.search(rb"Location: http://[^/]+/([\w-]{32})", answer) for answer in (one, several)]
+        tokens = [re.search(rb"Location: http://[^/]+/([\w-]{32})", answer) for answer in (one, several, once)]
         assert owner
         assert tokens[0]
         assert tokens[1]
+        assert tokens[2]
         names = {b"TOKEN": tokens[0][1], b"NUMBER": tokens[1][1], b"ID": owner[1], b"OWNER": owner[2]}
+        names[b"ONCE"] = tokens[2][1]
+        names[b"LOCKED"] = store(HttpDoor(server.url), seal(bytes(10_000), password="p")).token.encode()
         yield Target(server, names)
 
 

@@ -149,6 +149,9 @@ class TestOthers:
             f"https://files.example.org/#{TOKEN}",
             f"path=/manage/0123456789abcdef0123456789abcdef/{TOKEN} status=500",
             f"b'/{TOKEN}'",
+            f"303 to ?lease={TOKEN}",
+            f"Authorization: Bearer {TOKEN}",
+            f"X-Onekey-Lease: {TOKEN}",
         ],
     )
     def test_a_token_in_the_words_is_hidden(self, sink: Sink, foreign: logging.Logger, said: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -14,7 +14,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import onekey
+from onekey.app import App
+from onekey.links import write_token
 from tests.conftest import Clock
+from tests.sealing import Door, seal, store
 from tests.servers import Server
 from tests.test_direct_upload import MakeApp, field, file, form, link_in, sent, stored
 
@@ -69,6 +72,11 @@ class Shared:
         return self.client.get(self.link).status_code == 200
 
 
+def door_of(client: FlaskClient) -> Door:
+    """The sealed door of the application that a client of the direct one asks."""
+    return Door(cast(App, client.application))
+
+
 @pytest.fixture
 def share(client: FlaskClient) -> Shared:
     """A share of `client` that never expires."""
@@ -84,6 +92,11 @@ def content(tmp_path: Path) -> Path:
 def change(client: FlaskClient, path: str, expires: str, **more: Any) -> TestResponse:
     """The answer to the small form of the owner page."""
     return client.post(path, data=urlencode({"expires": expires}), content_type=URLENCODED, **more)
+
+
+def limit(client: FlaskClient, path: str, opens: str, **more: Any) -> TestResponse:
+    """The answer to the other one."""
+    return client.post(path, data=urlencode({"opens": opens}), content_type=URLENCODED, **more)
 
 
 # The upload page.
@@ -102,7 +115,10 @@ def test_several_files_may_be_chosen_and_one_has_to_be(client: FlaskClient) -> N
 
 @pytest.mark.parametrize(
     ("settings", "names"),
-    [({}, ["answer", "expires", "file"]), ({"UPLOAD_SECRET": "s"}, ["answer", "secret", "expires", "file"])],
+    [
+        ({}, ["answer", "expires", "opens", "password", "file"]),
+        ({"UPLOAD_SECRET": "s"}, ["answer", "secret", "expires", "opens", "password", "file"]),
+    ],
 )
 def test_all_that_decides_is_sent_before_the_files(
     make_app: MakeApp, settings: dict[str, str], names: list[str]
@@ -217,7 +233,7 @@ def test_the_answer_to_a_refused_form_is_a_page_too(make_app: MakeApp) -> None:
     client = make_app(UPLOAD_SECRET="s").test_client()
     answer = client.post("/", headers=BROWSER, **form(field("answer", "page"), field("secret", "x"), file(b"x")))
     assert answer.status_code == 403
-    assert "This is not the upload secret of this server." in Page(answer).text
+    assert "This is not an upload secret of this server." in Page(answer).text
 
 
 # Hostile names and types, on every page that shows them.
@@ -309,6 +325,69 @@ def test_the_owner_sees_what_the_server_knows(client: FlaskClient, share: Shared
     assert "Expires never" in text
 
 
+def when_opened(client: FlaskClient, *parts: bytes) -> tuple[Shared, Callable[[], str]]:
+    """A share, and what its owner page says of it once it was opened."""
+    share = Shared(client, *parts, file(b"content", "name.txt"))
+
+    def text() -> str:
+        answer = client.post(share.link)
+        client.get(answer.headers["Location"])
+        return Page(client.get(share.owner)).text
+
+    return share, text
+
+
+@pytest.mark.parametrize(
+    ("parts", "before", "after"),
+    [
+        ([], "Opened not yet", ["Opened once Last in the hour from", "Opened 2 times Last in the hour from"]),
+        ([field("opens", "3")], "Opened 0 of 3 times", ["Opened 1 of 3 times Last", "Opened 2 of 3 times Last"]),
+    ],
+)
+def test_the_owner_sees_how_often_it_was_opened(
+    client: FlaskClient, parts: list[bytes], before: str, after: list[str]
+) -> None:
+    share, text_when_opened = when_opened(client, *parts)
+    assert before in Page(client.get(share.owner)).text
+    for said in after:
+        assert said in text_when_opened()
+
+
+@pytest.mark.parametrize("parts", [[], [field("opens", "3")]])
+def test_and_in_which_hour_last_but_no_more_closely(client: FlaskClient, clock: Clock, parts: list[bytes]) -> None:
+    _, text_when_opened = when_opened(client, *parts)
+    clock.now += 2 * HOUR + 1234
+    assert "Last in the hour from 2027-01-15 10:00 UTC" in text_when_opened()
+    assert "10:20" not in text_when_opened()
+
+
+def test_a_page_that_was_only_looked_at_counts_for_nothing(client: FlaskClient) -> None:
+    share = Shared(client, field("opens", "3"), file(b"x"))
+    for headers in ({}, BROWSER):
+        client.get(share.link, headers=headers)
+        client.head(share.link, headers=headers)
+    assert "Opened 0 of 3 times" in Page(client.get(share.owner)).text
+
+
+def test_ranges_and_heads_of_a_share_without_a_limit_are_not_opens(client: FlaskClient, share: Shared) -> None:
+    client.head(share.link)
+    client.get(share.link, headers={"Range": "bytes=1-"})
+    assert "Opened not yet" in Page(client.get(share.owner)).text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"password": "p"}, "Password needed"),
+        ({"sealed_only": True}, "Sealed opens only where its reader is, never on this server"),
+    ],
+)
+def test_the_owner_sees_what_it_takes_to_open_it(client: FlaskClient, options: dict[str, Any], said: str) -> None:
+    share = store(door_of(client), seal(**options))
+    assert said in Page(client.get(f"/manage/{share.id}/{write_token(share.owner)}")).text
+    assert said.split()[0] not in Page(client.get(Shared(client).owner)).text
+
+
 def test_the_owner_page_knows_neither_name_nor_link(client: FlaskClient, share: Shared) -> None:
     text = client.get(share.owner).text
     assert "name.txt" not in text
@@ -316,9 +395,14 @@ def test_the_owner_page_knows_neither_name_nor_link(client: FlaskClient, share: 
 
 
 @pytest.mark.parametrize("path", ["owner", "delete"])
-def test_the_owner_s_forms_are_posts_to_the_owner_s_addresses(client: FlaskClient, share: Shared, path: str) -> None:
+@pytest.mark.parametrize(("parts", "changes"), [((), 2), ((field("opens", "1"),), 3)])
+def test_the_owner_s_forms_are_posts_to_the_owner_s_addresses(
+    client: FlaskClient, path: str, parts: tuple[bytes, ...], changes: int
+) -> None:
+    share = Shared(client, *parts, file(b"x"))
     forms = Page(client.get(getattr(share, path))).all("form")
-    assert sorted((one["method"], one["action"]) for one in forms) == [("post", share.owner), ("post", share.delete)]
+    expected = [*[("post", share.owner)] * changes, ("post", share.delete)]
+    assert sorted((one["method"], one["action"]) for one in forms) == expected
 
 
 WRONG_OWNERS: dict[str, Callable[[Shared, Shared], str]] = {
@@ -360,7 +444,7 @@ LOOKING = [
 ]
 
 
-@pytest.mark.parametrize("path", ["", "/delete", "?expires=1", "/delete?confirm=yes", "?_method=POST"])
+@pytest.mark.parametrize("path", ["", "/delete", "?expires=1", "/delete?confirm=yes", "?_method=POST", "?opens=1"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_to_look_at_the_owner_s_pages_changes_nothing(
     client: FlaskClient, share: Shared, clock: Clock, method: str, path: str
@@ -515,6 +599,93 @@ def test_nor_does_a_form_that_is_far_too_large(client: FlaskClient, share: Share
     assert "Expires never" in Page(client.get(share.owner)).text
 
 
+# Changing how often it may be opened.
+
+
+def spend(client: FlaskClient, share: Shared, times: int) -> list[int]:
+    """Open a share so often; the statuses."""
+    return [client.post(share.link).status_code for _ in range(times)]
+
+
+def test_a_changed_limit_leads_back_to_the_owner_page(client: FlaskClient, share: Shared) -> None:
+    answer = limit(client, share.owner, "3")
+    assert (answer.status_code, answer.headers["Location"]) == (303, share.owner)
+    assert "Opened 0 of 3 times" in Page(client.get(share.owner)).text
+
+
+def test_a_share_opens_as_often_as_the_owner_says(client: FlaskClient, share: Shared) -> None:
+    limit(client, share.owner, "2")
+    assert spend(client, share, 3) == [303, 303, 404]
+
+
+def test_what_was_opened_before_counts(client: FlaskClient, share: Shared) -> None:
+    client.get(share.link)
+    client.get(share.link)
+    assert "Opened 2 times" in Page(client.get(share.owner)).text
+    limit(client, share.owner, "3")
+    assert spend(client, share, 2) == [303, 404]
+
+
+def test_one_that_is_all_but_used_up_can_be_opened_more_often(client: FlaskClient) -> None:
+    share = Shared(client, field("opens", "1"), file(b"x"))
+    assert spend(client, share, 2) == [303, 404]
+    limit(client, share.owner, "2")
+    assert spend(client, share, 2) == [303, 404]
+
+
+@pytest.mark.parametrize("asked", ["unlimited", "Unlimited"])
+def test_a_limit_can_be_taken_away(client: FlaskClient, asked: str) -> None:
+    share = Shared(client, field("opens", "1"), file(b"x"))
+    assert not share.opens()
+    assert limit(client, share.owner, asked).status_code == 303
+    assert [share.opens() for _ in range(3)] == [True] * 3
+
+
+def test_the_page_offers_to_take_it_away_where_there_is_one(client: FlaskClient, share: Shared) -> None:
+    assert {"type": "hidden", "name": "opens", "value": "unlimited"} not in Page(client.get(share.owner)).all("input")
+    limit(client, share.owner, "1")
+    assert {"type": "hidden", "name": "opens", "value": "unlimited"} in Page(client.get(share.owner)).all("input")
+
+
+def test_a_limit_below_what_was_used_is_refused_in_plain_words(client: FlaskClient) -> None:
+    share = Shared(client, field("opens", "5"), file(b"x"))
+    spend(client, share, 3)
+    answer = limit(client, share.owner, "2", headers=BROWSER)
+    assert answer.status_code == 422
+    page = Page(answer)
+    assert "This share was opened 3 times already: not fewer opens may be allowed." in page.text
+    assert "" in [link["href"] for link in page.all("a")]
+    assert "Opened 3 of 5 times" in Page(client.get(share.owner)).text
+
+
+def test_the_page_does_not_even_offer_one(client: FlaskClient) -> None:
+    share = Shared(client, field("opens", "5"), file(b"x"))
+    spend(client, share, 3)
+    assert Page(client.get(share.owner)).by_id("opens")["min"] == "3"
+
+
+def test_a_limit_at_what_was_used_closes_the_share(client: FlaskClient) -> None:
+    share = Shared(client, field("opens", "5"), file(b"x"))
+    spend(client, share, 2)
+    assert limit(client, share.owner, "2").status_code == 303
+    assert spend(client, share, 1) == [404]
+
+
+@pytest.mark.parametrize("asked", ["", "0", "-1", "1.5", "many", "never", "1000001", "9" * 30])
+def test_what_is_no_limit_changes_nothing(client: FlaskClient, asked: str) -> None:
+    share = Shared(client, field("opens", "5"), file(b"x"))
+    assert limit(client, share.owner, asked).status_code == 400
+    assert "Opened 0 of 5 times" in Page(client.get(share.owner)).text
+
+
+def test_a_limit_leaves_alone_when_it_expires_and_the_other_way_round(client: FlaskClient, share: Shared) -> None:
+    change(client, share.owner, "1h")
+    limit(client, share.owner, "5")
+    change(client, share.owner, "1d")
+    text = Page(client.get(share.owner)).text
+    assert "Expires 2027-01-16 08:00 UTC Opened 0 of 5 times" in text
+
+
 # Errors.
 
 
@@ -547,6 +718,9 @@ ERRORS: dict[str, tuple[int, str, Callable[[MakeApp, Path, dict[str, str]], Test
         "too_large",
         lambda make, _, headers: make(MAX_UPLOAD_SIZE="1").test_client().put("/a", data=b"xx", headers=headers),
     ),
+    "password needed": (401, "password_needed", lambda make, _, headers: locked(make().test_client(), headers)),
+    "too few opens": (422, "unprocessable", lambda make, _, headers: fewer(make().test_client(), headers)),
+    "too many guesses": (429, "too_many", lambda make, _, headers: locked(make().test_client(), headers, guesses=11)),
     "damaged": (500, "damaged", lambda make, content, headers: damaged(make().test_client(), content, headers)),
     "no room": (
         507,
@@ -554,6 +728,22 @@ ERRORS: dict[str, tuple[int, str, Callable[[MakeApp, Path, dict[str, str]], Test
         lambda make, _, headers: make(MIN_FREE_SPACE="900000 TiB").test_client().put("/a", data=b"x", headers=headers),
     ),
 }
+
+
+def locked(client: FlaskClient, headers: dict[str, str], guesses: int = 0) -> TestResponse:
+    """The answer to a link whose share has a password, after so many wrong ones."""
+    link = f"/{store(door_of(client), seal(password='p')).token}"
+    answer = client.get(link, headers=headers)
+    for number in range(guesses):
+        answer = client.get(link, headers=headers, auth=("", f"wrong {number}"))
+    return answer
+
+
+def fewer(client: FlaskClient, headers: dict[str, str]) -> TestResponse:
+    """The answer to who would allow fewer opens than were used."""
+    share = Shared(client, field("opens", "3"), file(b"x"))
+    spend(client, share, 2)
+    return limit(client, share.owner, "1", headers=headers)
 
 
 def damaged(client: FlaskClient, content: Path, headers: dict[str, str]) -> TestResponse:
@@ -689,7 +879,7 @@ def test_what_it_says_of_errors_works(make_app: MakeApp) -> None:
     client = make_app(UPLOAD_SECRET="s").test_client()
     told = sharex(client)
     answer = client.post("/", headers=told["Headers"], **form(field("secret", "wrong"), file(b"x")))
-    assert answer.get_json()[told["ErrorMessage"][6:-1]] == "This is not the upload secret of this server."
+    assert answer.get_json()[told["ErrorMessage"][6:-1]] == "This is not an upload secret of this server."
 
 
 # Small files.
@@ -722,6 +912,15 @@ def test_healthz_tells_that_something_is_wrong(client: FlaskClient, content: Pat
 
 # What all pages have in common.
 
+WRONG = {"Authorization": "Basic OndyYXBwZWQ="}
+
+
+def sealed(client: FlaskClient, headers: dict[str, str], **options: Any) -> TestResponse:
+    """What a browser gets for a share that its client sealed."""
+    share = store(door_of(client), seal(**options))
+    return client.get(f"/{share.token}", headers={**BROWSER, **headers})
+
+
 PAGES: dict[str, Callable[[FlaskClient], TestResponse]] = {
     "upload": lambda client: client.get("/"),
     "answer": lambda client: uploaded(client, file(b"x", "a.png")),
@@ -730,6 +929,12 @@ PAGES: dict[str, Callable[[FlaskClient], TestResponse]] = {
     "delete": lambda client: client.get(Shared(client).delete),
     "deleted": lambda client: client.post(Shared(client).delete, headers=BROWSER),
     "error": lambda client: client.get("/nothing", headers=BROWSER),
+    "limited owner": lambda client: client.get(Shared(client, field("opens", "3"), file(b"x")).owner),
+    "once": lambda client: client.get(Shared(client, field("opens", "1"), file(b"x")).link, headers=BROWSER),
+    "seen": lambda client: client.get("/%23" + "x" * 32, headers=BROWSER),
+    "sealed only": lambda client: sealed(client, {}, sealed_only=True),
+    "password": lambda client: sealed(client, {}, password="p"),
+    "wrong password": lambda client: sealed(client, WRONG, password="p"),
 }
 
 

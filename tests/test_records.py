@@ -1,6 +1,7 @@
 """The database: what each method promises, to threads and processes too, and that every schema it ever had opens."""
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import queue
@@ -14,33 +15,37 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from onekey import links, records
+from onekey import database, links
 from onekey.app import create_services
 from onekey.container import HEADER_SIZE
-from onekey.errors import NewerSchema, NotOpen, Taken
+from onekey.errors import NewerSchema, NoRoom, NotOpen, Taken, TooLarge, TooMany
+from onekey.limits import Allowed, Limits
 from onekey.locks import locked
-from onekey.records import FAR_AHEAD, NewShare, PartRecord, Records
+from onekey.records import FAR_AHEAD, MAX_OPEN, Entry, NewShare, PartRecord, Records, Share, Upload
 from onekey.settings import Settings
-from onekey.uploads import Incoming
+from onekey.uploads import Incoming, Terms
 from tests.servers import ROOT, wait_for
+from tests.stores import ByHand, migrated, shown
 from tests.test_locks import somebody_waits
 
 NOW = 1_800_000_000
 DAY = 86_400
 ID = "0123456789abcdef" * 2
+WAY = b"w" * 16
 SCHEMAS = Path(__file__).parent / "schemas"
 STEPS = sorted((ROOT / "onekey" / "migrations" / "versions").glob("[0-9]*.py"))
 REVISIONS = [step.name.partition("_")[0] for step in STEPS]
 FRESH = multiprocessing.get_context("forkserver")  # processes that inherit nothing of this one
 FRESH.set_forkserver_preload(["tests.test_records"])
 KEPT = hashlib.shake_128(b"kept").digest(20_000)
+HALF_SEED, HALF_OWNER = hashlib.shake_128(b"seed").digest(24), hashlib.shake_128(b"owner").digest(24)
 
 
 def new_share(share: str = ID, **more: Any) -> NewShare:
@@ -57,9 +62,9 @@ def new_share(share: str = ID, **more: Any) -> NewShare:
     return NewShare(**(fields | more))
 
 
-def part(number: int = 0, name: str = "one", size: int = 1000) -> PartRecord:
+def part(number: int = 0, name: str = "one", size: int = 1000, mark: bytes | None = None) -> PartRecord:
     """The record of a part."""
-    return PartRecord(number, f"{number}-{name}", size, hashlib.sha256(name.encode()).digest())
+    return PartRecord(number, f"{number}-{name}", size, hashlib.sha256(name.encode()).digest(), mark)
 
 
 def numbered(number: int) -> str:
@@ -67,20 +72,16 @@ def numbered(number: int) -> str:
     return f"{number:032x}"
 
 
+def half_entropy() -> Callable[[int], bytes]:
+    """Randomness that is the same each time, so that a kept upload can be sealed to its end by another process."""
+    numbers = itertools.count()
+    return lambda size: hashlib.shake_128(f"kept {next(numbers)}".encode()).digest(size)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """The address of a database that is not there yet."""
     return f"sqlite:///{tmp_path / 'onekey.db'}"
-
-
-@cache
-def migrated() -> bytes:
-    """A database without a row, up to date: the bytes of its file."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "onekey.db"
-        with closing(Records(f"sqlite:///{file}")) as made:
-            made.migrate()
-        return file.read_bytes()
 
 
 @pytest.fixture
@@ -92,13 +93,31 @@ def db(url: str, tmp_path: Path) -> Iterator[Records]:
     found.close()
 
 
-def finished(db: Records, share: str = ID, expires: int | None = None, parts: Sequence[PartRecord] = ()) -> str:
+def finished(
+    db: Records,
+    share: str = ID,
+    expires: int | None = None,
+    parts: Sequence[PartRecord] = (),
+    opens: int | None = None,
+) -> str:
     """A finished share of one part, or of those that are given."""
     db.begin(new_share(share))
     for one in parts or [part()]:
         db.put_part(share, one, NOW)
-    db.finish(share, parts or [part()], expires, NOW)
+    finish(db, parts or [part()], share, expires=expires, opens=opens)
     return share
+
+
+def finish(
+    db: Records,
+    parts: Sequence[PartRecord],
+    share: str = ID,
+    *,
+    expires: int | None = None,
+    opens: int | None = None,
+) -> None:
+    """Finish an upload."""
+    db.finish(share, parts, expires=expires, opens=opens, now=NOW)
 
 
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
@@ -121,22 +140,60 @@ class TestBegin:
         db.put_part(ID, part(), NOW)
         assert db.share(ID, NOW) is None
 
-    def test_an_id_in_use_is_taken(self, db: Records) -> None:
-        db.begin(new_share())
-        with pytest.raises(Taken):
-            db.begin(new_share())
-
-    def test_a_second_begin_changes_nothing(self, db: Records, tmp_path: Path) -> None:
-        db.begin(new_share())
+    def test_to_begin_once_more_changes_nothing(self, db: Records, tmp_path: Path) -> None:
+        db.begin(new_share(life=5, opens=2))
         before = rows(tmp_path, "SELECT * FROM shares")
-        with pytest.raises(Taken):
-            db.begin(new_share(owner_hash=b"x" * 32, created=NOW + 1))
+        db.begin(new_share(life=5, opens=2))
         assert rows(tmp_path, "SELECT * FROM shares") == before
 
-    def test_the_id_of_a_share_is_taken(self, db: Records) -> None:
+    @pytest.mark.parametrize("more", [{"created": NOW + 99}, {"uploader": b"w" * 16}], ids=["time", "who asks"])
+    def test_when_and_by_whom_it_is_begun_once_more_changes_nothing(
+        self, db: Records, tmp_path: Path, more: dict[str, Any]
+    ) -> None:
+        db.begin(new_share(uploader=b"u" * 16))
+        before = rows(tmp_path, "SELECT * FROM shares")
+        db.begin(new_share(**({"uploader": b"u" * 16} | more)))
+        assert rows(tmp_path, "SELECT * FROM shares") == before
+
+    def test_to_begin_once_more_keeps_the_parts(self, db: Records) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(), NOW)
+        db.begin(new_share())
+        assert db.parts(ID, 0, 9) == (part(),)
+
+    def test_to_begin_once_more_after_the_finish_changes_nothing(self, db: Records, tmp_path: Path) -> None:
         finished(db)
+        before = rows(tmp_path, "SELECT * FROM shares")
+        db.begin(new_share())
+        assert rows(tmp_path, "SELECT * FROM shares") == before
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("header", b"x" * HEADER_SIZE),
+            ("part_chunks", 4),
+            ("knock_hash", b"x" * 32),
+            ("access_hash", b"x" * 32),
+            ("owner_hash", b"x" * 32),
+            ("life", 5),
+            ("life", None),
+            ("opens", 1),
+            ("opens", None),
+        ],
+    )
+    @pytest.mark.parametrize("state", ["open", "finished"])
+    def test_with_any_one_value_different_the_id_is_taken(
+        self, db: Records, tmp_path: Path, state: str, name: str, value: object
+    ) -> None:
+        first: dict[str, Any] = {"life": 7, "opens": 3}
+        db.begin(new_share(**first))
+        if state == "finished":
+            db.put_part(ID, part(), NOW)
+            finish(db, [part()], opens=3)
+        before = rows(tmp_path, "SELECT * FROM shares")
         with pytest.raises(Taken):
-            db.begin(new_share())
+            db.begin(new_share(**{**first, name: value}))
+        assert rows(tmp_path, "SELECT * FROM shares") == before
 
     def test_the_id_of_a_dead_share_is_taken(self, db: Records) -> None:
         db.kill(finished(db), NOW)
@@ -162,9 +219,113 @@ class TestBegin:
         finished(db)
         assert db.share(ID, NOW) is not None
 
+    def test_of_the_buried_upload_nothing_comes_back(self, db: Records) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(), NOW)
+        db.give_up(ID, NOW)
+        db.bury(ID)
+        db.begin(new_share())
+        assert db.parts(ID, 0, 9) == ()
+
+    def test_the_id_that_a_client_chose_is_taken_for_ever(self, db: Records) -> None:
+        db.begin(new_share(uploader=b"u" * 16))
+        db.give_up(ID, NOW)
+        db.bury(ID)
+        with pytest.raises(Taken):
+            db.begin(new_share(uploader=b"u" * 16))
+
     def test_another_id_is_free(self, db: Records) -> None:
         db.begin(new_share(numbered(1)))
         db.begin(new_share(numbered(2)))
+
+
+class TestMostOpen:
+    """One uploader has so many unfinished uploads at most."""
+
+    WHO = b"u" * 16
+
+    @pytest.fixture
+    def full(self, db: Records) -> Records:
+        """A database in which one uploader has all it may."""
+        for number in range(MAX_OPEN):
+            db.begin(new_share(numbered(number), uploader=self.WHO))
+        return db
+
+    def more(self, uploader: bytes | None = WHO) -> NewShare:
+        """One upload more."""
+        return new_share(numbered(MAX_OPEN), uploader=uploader)
+
+    def test_one_more_is_too_many(self, full: Records) -> None:
+        with pytest.raises(TooMany):
+            full.begin(self.more())
+
+    def test_who_has_too_many_is_told_when_to_come_back(self, full: Records) -> None:
+        with pytest.raises(TooMany) as caught:
+            full.begin(self.more())
+        assert caught.value.retry_after > 0
+
+    def test_what_was_too_many_is_not_begun(self, full: Records) -> None:
+        with pytest.raises(TooMany):
+            full.begin(self.more())
+        assert full.upload(numbered(MAX_OPEN)) is None
+
+    @pytest.mark.parametrize("uploader", [b"v" * 16, None], ids=["another", "nobody"])
+    def test_those_of_others_do_not_count(self, full: Records, uploader: bytes | None) -> None:
+        full.begin(self.more(uploader))
+
+    def test_those_of_nobody_are_not_counted_at_all(self, db: Records) -> None:
+        for number in range(MAX_OPEN + 1):
+            db.begin(new_share(numbered(number)))
+
+    def test_one_of_them_can_be_begun_once_more(self, full: Records) -> None:
+        full.begin(new_share(numbered(0), uploader=self.WHO))
+
+    def test_a_finished_one_does_not_count(self, full: Records) -> None:
+        full.put_part(numbered(0), part(), NOW)
+        finish(full, [part()], numbered(0))
+        full.begin(self.more())
+
+    def test_one_that_was_given_up_does_not_count(self, full: Records) -> None:
+        full.give_up(numbered(0), NOW)
+        full.begin(self.more())
+
+    def test_who_uploaded_a_finished_one_is_forgotten(self, full: Records, tmp_path: Path) -> None:
+        full.put_part(numbered(0), part(), NOW)
+        finish(full, [part()], numbered(0))
+        assert rows(tmp_path, "SELECT uploader FROM shares WHERE state = 'live'") == [(None,)]
+
+
+class TestUpload:
+    """What is known of an upload, finished or not."""
+
+    def test_it_is_what_was_begun(self, db: Records) -> None:
+        new = new_share(life=50, opens=2)
+        db.begin(new)
+        found = db.upload(ID)
+        assert found is not None
+        both = set(Upload.__slots__) & set(NewShare.__slots__)
+        assert {name: getattr(found, name) for name in both} == {name: getattr(new, name) for name in both}
+
+    def test_it_is_not_finished_at_first(self, db: Records) -> None:
+        db.begin(new_share())
+        found = db.upload(ID)
+        assert found is not None
+        assert (found.is_finished, found.size, found.expires) == (False, None, None)
+
+    def test_a_finished_one_tells_size_and_expiry(self, db: Records) -> None:
+        finished(db, expires=NOW + 5)
+        found = db.upload(ID)
+        assert found is not None
+        assert (found.is_finished, found.size, found.expires) == (True, 1000, NOW + 5)
+
+    @pytest.mark.parametrize("end", ["given up", "killed", "never begun"])
+    def test_what_has_ended_is_none(self, db: Records, end: str) -> None:
+        if end == "given up":
+            db.begin(new_share())
+            db.give_up(ID, NOW)
+        elif end == "killed":
+            db.kill(finished(db), NOW)
+        assert db.upload(ID) is None
 
 
 class TestPutPart:
@@ -212,6 +373,130 @@ class TestPutPart:
             db.put_part(ID, part(1), NOW)
         assert db.parts(ID, 0, 9) == (part(),)
 
+    @pytest.mark.parametrize("mark", [None, b"m" * 16])
+    def test_a_mark_is_kept(self, db: Records, mark: bytes | None) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(mark=mark), NOW)
+        assert db.parts(ID, 0, 9) == (part(mark=mark),)
+
+    def test_a_mark_goes_with_its_part(self, db: Records) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(mark=b"m" * 16), NOW)
+        db.put_part(ID, part(0, "second"), NOW)
+        assert db.parts(ID, 0, 9) == (part(0, "second"),)
+
+
+class TestSizes:
+    """What is stored is counted, and never more than is allowed."""
+
+    def test_nothing_is_stored_at_first(self, db: Records) -> None:
+        assert db.stored() == 0
+
+    def test_it_is_the_sum_of_all_parts(self, db: Records) -> None:
+        finished(db, numbered(1), parts=[part(0, size=5), part(1, size=1 << 40)])
+        db.begin(new_share(numbered(2)))
+        db.put_part(numbered(2), part(7, size=70), NOW)
+        assert db.stored() == (1 << 40) + 75
+
+    @pytest.mark.parametrize("size", [0, 1, 999, 1000, 5000])
+    def test_a_part_that_is_replaced_counts_no_more(self, db: Records, size: int) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(size=1000), NOW)
+        db.put_part(ID, part(name="second", size=size), NOW)
+        assert db.stored() == size
+
+    @pytest.mark.parametrize("state", ["finished", "open"])
+    def test_what_was_buried_counts_no_more(self, db: Records, state: str) -> None:
+        finished(db, numbered(1))
+        if state == "finished":
+            db.kill(finished(db), NOW)
+        else:
+            db.begin(new_share())
+            db.put_part(ID, part(), NOW)
+            db.give_up(ID, NOW)
+        before = db.stored()
+        db.bury(ID)
+        assert (before, db.stored()) == (2000, 1000)
+
+    def test_burying_twice_does_not_count_twice(self, db: Records) -> None:
+        finished(db, numbered(1))
+        db.kill(finished(db), NOW)
+        db.bury(ID)
+        db.bury(ID)
+        assert db.stored() == 1000
+
+    @pytest.mark.parametrize(("most", "fits"), [(1999, False), (2000, True), (2001, True)])
+    def test_an_upload_holds_so_much_at_most(self, db: Records, most: int, fits: bool) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(0), NOW, most=most)
+        if fits:
+            db.put_part(ID, part(1), NOW, most=most)
+        else:
+            with pytest.raises(TooLarge):
+                db.put_part(ID, part(1), NOW, most=most)
+        assert db.stored() == 1000 + 1000 * fits
+
+    def test_what_others_hold_does_not_count_for_an_upload(self, db: Records) -> None:
+        finished(db, numbered(1))
+        db.begin(new_share())
+        db.put_part(ID, part(), NOW, most=1000)
+
+    def test_a_replacement_counts_in_the_place_of_what_it_replaces(self, db: Records) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(0, "first"), NOW, most=1000)
+        db.put_part(ID, part(0, "second"), NOW, most=1000)
+        assert db.parts(ID, 0, 9) == (part(0, "second"),)
+
+    @pytest.mark.parametrize(("quota", "fits"), [(1999, False), (2000, True)])
+    def test_all_parts_of_all_shares_hold_so_much_at_most(self, db: Records, quota: int, fits: bool) -> None:
+        finished(db, numbered(1))
+        db.begin(new_share())
+        if fits:
+            db.arrive(WAY, 1000, quota, NOW)
+        else:
+            with pytest.raises(NoRoom):
+                db.arrive(WAY, 1000, quota, NOW)
+
+    def test_what_is_on_its_way_counts_as_it_grows(self, db: Records) -> None:
+        db.arrive(WAY, 600, 1000, NOW)
+        db.arrive(WAY, 400, 1000, NOW)
+        with pytest.raises(NoRoom):
+            db.arrive(b"v" * 16, 1, 1000, NOW)
+
+    def test_what_did_not_arrive_gives_its_room_back(self, db: Records) -> None:
+        db.arrive(WAY, 1000, 1000, NOW)
+        db.leave(WAY)
+        db.arrive(WAY, 1000, 1000, NOW)
+
+    def test_what_arrived_counts_once(self, db: Records) -> None:
+        db.begin(new_share())
+        db.arrive(WAY, 1000, 2000, NOW)
+        db.put_part(ID, part(), NOW, arrived=WAY)
+        db.arrive(WAY, 1000, 2000, NOW)
+
+    @pytest.mark.parametrize(("idle", "is_back"), [(99, False), (100, True)])
+    def test_what_a_crash_left_on_its_way_gives_its_room_back(self, db: Records, idle: int, is_back: bool) -> None:
+        db.arrive(WAY, 1000, 1000, NOW)
+        db.mark_dead(NOW + idle, 100)
+        if is_back:
+            db.arrive(b"v" * 16, 1000, 1000, NOW)
+        else:
+            with pytest.raises(NoRoom):
+                db.arrive(b"v" * 16, 1000, 1000, NOW)
+
+    def test_what_is_refused_leaves_what_it_would_have_replaced(self, db: Records) -> None:
+        db.begin(new_share())
+        db.put_part(ID, part(0, "first"), NOW)
+        with pytest.raises(TooLarge):
+            db.put_part(ID, part(0, "second", size=1001), NOW, most=1000)
+        assert (db.parts(ID, 0, 9), db.stored()) == ((part(0, "first"),), 1000)
+
+    def test_what_is_refused_is_no_activity(self, db: Records, tmp_path: Path) -> None:
+        db.begin(new_share())
+        with pytest.raises(TooLarge):
+            db.put_part(ID, part(), NOW + 50, most=999)
+        assert rows(tmp_path, "SELECT touched FROM shares") == [(NOW,)]
+
 
 class TestFinish:
     """Finish is one compare-and-set over the list of parts; nothing changes after it."""
@@ -235,43 +520,43 @@ class TestFinish:
         db.put_part(ID, part(0), NOW)
         db.put_part(ID, part(1), NOW)
         with pytest.raises(NotOpen):
-            db.finish(ID, named, None, NOW)
+            finish(db, named)
 
     def test_a_refused_finish_leaves_the_upload_open(self, db: Records) -> None:
         db.begin(new_share())
         db.put_part(ID, part(0), NOW)
         with pytest.raises(NotOpen):
-            db.finish(ID, [part(1)], None, NOW)
-        db.finish(ID, [part(0)], None, NOW)
+            finish(db, [part(1)])
+        finish(db, [part(0)])
 
     def test_parts_may_come_in_any_order(self, db: Records) -> None:
         db.begin(new_share())
         for number in (2, 0, 1):
             db.put_part(ID, part(number), NOW)
-        db.finish(ID, [part(0), part(1), part(2)], None, NOW)
+        finish(db, [part(0), part(1), part(2)])
         assert db.parts(ID, 0, 9) == (part(0), part(1), part(2))
 
     def test_a_second_finish_is_refused(self, db: Records) -> None:
         finished(db)
         with pytest.raises(NotOpen):
-            db.finish(ID, [part()], None, NOW)
+            finish(db, [part()])
 
     def test_a_second_finish_does_not_change_the_expiry(self, db: Records) -> None:
         finished(db)
         with pytest.raises(NotOpen):
-            db.finish(ID, [part()], NOW + 1, NOW)
+            finish(db, [part()], expires=NOW + 1)
         assert db.share(ID, NOW + DAY) is not None
 
     def test_an_upload_never_begun_cannot_be_finished(self, db: Records) -> None:
         with pytest.raises(NotOpen):
-            db.finish(ID, [], None, NOW)
+            finish(db, [])
 
     def test_an_upload_given_up_cannot_be_finished(self, db: Records) -> None:
         db.begin(new_share())
         db.put_part(ID, part(), NOW)
         db.give_up(ID, NOW)
         with pytest.raises(NotOpen):
-            db.finish(ID, [part()], None, NOW)
+            finish(db, [part()])
 
 
 class TestGiveUp:
@@ -304,9 +589,41 @@ class TestShare:
         finished(db)
         found = db.share(ID, NOW)
         assert found is not None
-        assert {name: getattr(found, name) for name in NewShare.__slots__} == {
-            name: getattr(new_share(), name) for name in NewShare.__slots__
-        }
+        both = set(NewShare.__slots__) & set(Share.__slots__) - {"opens"}
+        assert {name: getattr(found, name) for name in both} == {name: getattr(new_share(), name) for name in both}
+
+    def test_how_often_it_may_be_opened_is_said_when_it_is_finished(self, db: Records) -> None:
+        finished(db, opens=4)
+        found = db.share(ID, NOW)
+        assert found is not None
+        assert (found.opens, found.opened, found.last_opened) == (4, 0, None)
+
+    @pytest.mark.parametrize("served", [False, True], ids=["unused", "used"])
+    @pytest.mark.parametrize(("later", "lives"), [(0, True), (59, True), (60, False), (61, False), (DAY, False)])
+    def test_a_used_up_one_is_there_while_a_lease_lives_or_gives_back(
+        self, db: Records, served: bool, later: int, lives: bool
+    ) -> None:
+        finished(db, opens=1)
+        limits = Limits(db.database)
+        limits.take(ID, b"l" * 32, NOW, 60)
+        if served:
+            limits.serve(ID, b"l" * 32, NOW, 60, first=True)
+        assert (db.share(ID, NOW + later) is not None) is (lives or not served)
+
+    def test_one_with_opens_left_needs_no_lease(self, db: Records) -> None:
+        finished(db, opens=2)
+        limits = Limits(db.database)
+        limits.take(ID, b"l" * 32, NOW, 60)
+        limits.serve(ID, b"l" * 32, NOW, 60, first=True)
+        assert db.share(ID, NOW + 60) is not None
+
+    def test_the_lease_of_another_does_not_help(self, db: Records) -> None:
+        limits = Limits(db.database)
+        for number in (1, 2):
+            finished(db, numbered(number), opens=1)
+            limits.take(numbered(number), bytes([number]) * 32, NOW, 60 * number)
+            limits.serve(numbered(number), bytes([number]) * 32, NOW, 60 * number, first=True)
+        assert db.share(numbered(1), NOW + 60) is None
 
     def test_its_size_is_that_of_its_parts(self, db: Records) -> None:
         finished(db, parts=[part(0, size=5), part(1, size=1 << 40)])
@@ -360,30 +677,86 @@ class TestShare:
         assert db.parts(numbered(1), 0, 9) == (part(0, "first"),)
 
 
-class TestExpireAndKill:
+class TestChangeAndKill:
     """Only a live share can be changed."""
 
     @pytest.mark.parametrize(("expires", "there"), [(NOW, False), (NOW + 1, True), (None, True)])
     def test_a_new_expiry_holds(self, db: Records, expires: int | None, there: bool) -> None:
-        db.expire(finished(db, expires=NOW + 50), expires)
+        db.change(finished(db, expires=NOW + 50), expires=expires)
         assert (db.share(ID, NOW) is not None) is there
 
     def test_a_live_share_was_changed(self, db: Records) -> None:
-        assert db.expire(finished(db), NOW + 5) is True
+        assert db.change(finished(db), expires=NOW + 5) is True
+
+    @pytest.mark.parametrize("opens", [None, 1, 7])
+    def test_a_new_number_of_opens_holds(self, db: Records, opens: int | None) -> None:
+        db.change(finished(db, opens=3), opens=opens)
+        found = db.share(ID, NOW)
+        assert found is not None
+        assert found.opens == opens
+
+    def test_what_is_not_named_stays(self, db: Records) -> None:
+        db.change(finished(db, expires=NOW + 50, opens=3), opens=4)
+        found = db.share(ID, NOW)
+        assert found is not None
+        assert (found.expires, found.opens) == (NOW + 50, 4)
+
+    def test_both_can_be_changed_at_once(self, db: Records) -> None:
+        db.change(finished(db), expires=NOW + 9, opens=4)
+        found = db.share(ID, NOW)
+        assert found is not None
+        assert (found.expires, found.opens) == (NOW + 9, 4)
+
+    @pytest.mark.parametrize(("opens", "done"), [(1, False), (2, True), (3, True), (None, True)])
+    def test_never_are_fewer_opens_allowed_than_were_used(self, db: Records, opens: int | None, done: bool) -> None:
+        finished(db, opens=5)
+        limits = Limits(db.database)
+        for number in range(2):
+            limits.take(ID, bytes([number]) * 32, NOW, 60)
+        assert db.change(ID, opens=opens) is done
+
+    def test_what_is_refused_changes_nothing_at_all(self, db: Records) -> None:
+        finished(db, expires=NOW + 50, opens=5)
+        for number in range(2):
+            Limits(db.database).take(ID, bytes([number]) * 32, NOW, 60)
+        db.change(ID, opens=1, expires=NOW + 70)
+        found = db.share(ID, NOW)
+        assert found is not None
+        assert (found.expires, found.opens) == (NOW + 50, 5)
 
     def test_other_shares_are_not_changed(self, db: Records) -> None:
         finished(db, numbered(2))
-        db.expire(finished(db, numbered(1)), NOW)
+        db.change(finished(db, numbered(1)), expires=NOW)
         assert db.share(numbered(2), NOW) is not None
 
     @pytest.mark.parametrize("state", ["open", "dead", "none"])
-    @pytest.mark.parametrize("call", ["expire", "kill"])
-    def test_what_is_not_live_was_not_changed(self, db: Records, call: str, state: str) -> None:
+    def test_what_is_not_live_was_not_changed(self, db: Records, state: str) -> None:
         if state == "open":
             db.begin(new_share())
         elif state == "dead":
             db.kill(finished(db), NOW)
-        assert (db.expire(ID, NOW) if call == "expire" else db.kill(ID, NOW)) is False
+        assert db.change(ID, expires=NOW) is False
+
+    @pytest.mark.parametrize(("state", "lived"), [("open", True), ("dead", False), ("none", False)])
+    def test_a_share_and_an_upload_can_be_killed_once(self, db: Records, state: str, lived: bool) -> None:
+        if state == "open":
+            db.begin(new_share())
+        elif state == "dead":
+            db.kill(finished(db), NOW)
+        assert db.kill(ID, NOW) is lived
+
+    def test_no_lease_outlives_its_share(self, db: Records) -> None:
+        finished(db, opens=2)
+        limits = Limits(db.database)
+        limits.take(ID, b"l" * 32, NOW, 60)
+        db.kill(ID, NOW)
+        assert (limits.lease(ID, b"l" * 32, NOW), limits.serve(ID, b"l" * 32, NOW, 60, first=True)) == (None, False)
+
+    def test_the_leases_of_others_stay(self, db: Records) -> None:
+        finished(db, numbered(1), opens=2)
+        Limits(db.database).take(numbered(1), b"l" * 32, NOW, 60)
+        db.kill(finished(db), NOW)
+        assert Limits(db.database).lease(numbered(1), b"l" * 32, NOW) is not None
 
     def test_a_live_share_was_killed(self, db: Records) -> None:
         assert db.kill(finished(db), NOW) is True
@@ -454,10 +827,14 @@ class TestMarkDeadAndBury:
         assert db.dead(NOW + 1000 * DAY) == ()
 
     def test_a_buried_share_leaves_nothing_but_a_tombstone(self, db: Records, tmp_path: Path) -> None:
-        db.kill(finished(db), NOW)
+        finished(db, opens=3)
+        Limits(db.database).take(ID, b"l" * 32, NOW, 60)
+        Limits(db.database).guess(ID, b"c" * 16, b"g" * 32, NOW, Allowed(10))
+        db.kill(ID, NOW)
         db.bury(ID)
-        found = [rows(tmp_path, f"SELECT * FROM {table}") for table in ("shares", "parts", "tombstones")]
-        assert found == [[], [], [(bytes.fromhex(ID),)]]
+        tables = ("shares", "parts", "leases", "guesses", "tombstones")
+        found = [rows(tmp_path, f"SELECT * FROM {table}") for table in tables]
+        assert found == [[], [], [], [], [(bytes.fromhex(ID),)]]
 
     def test_a_buried_upload_leaves_nothing(self, db: Records, tmp_path: Path) -> None:
         db.begin(new_share())
@@ -478,6 +855,28 @@ class TestMarkDeadAndBury:
         db.begin(new_share()) if state == "open" else finished(db)
         db.bury(ID)
         assert rows(tmp_path, "SELECT state FROM shares") == [(state,)]
+
+    def test_a_used_up_share_is_marked_when_its_lease_is_over(self, db: Records) -> None:
+        finished(db, opens=1)
+        limits = Limits(db.database)
+        limits.take(ID, b"l" * 32, NOW, 60)
+        limits.serve(ID, b"l" * 32, NOW, 60, first=True)
+        assert [db.mark_dead(NOW + 59, DAY), db.mark_dead(NOW + 60, DAY)] == [0, 1]
+
+    def test_a_share_whose_open_will_be_given_back_is_not_marked(self, db: Records) -> None:
+        finished(db, opens=1)
+        Limits(db.database).take(ID, b"l" * 32, NOW, 60)
+        assert db.mark_dead(NOW + 1000, DAY) == 0
+
+    def test_a_lease_of_another_share_keeps_none_alive(self, db: Records) -> None:
+        finished(db, numbered(1), opens=1)
+        finished(db, numbered(2), opens=1)
+        limits = Limits(db.database)
+        for number, lasts in ((1, 60), (2, 600)):
+            limits.take(numbered(number), bytes([number]) * 32, NOW, lasts)
+            limits.serve(numbered(number), bytes([number]) * 32, NOW, lasts, first=True)
+        db.mark_dead(NOW + 60, DAY)
+        assert db.dead(NOW + 60) == (numbered(1),)
 
     def test_burying_one_leaves_the_parts_of_others(self, db: Records) -> None:
         finished(db, numbered(2))
@@ -530,6 +929,58 @@ class TestClock:
         assert db.newest() == (NOW, None)
 
 
+class TestStates:
+    """How much there is of each."""
+
+    def test_there_is_nothing_at_first(self, db: Records) -> None:
+        assert not any(db.states().values())
+
+    def test_each_state_is_counted(self, db: Records) -> None:
+        for number, state in enumerate(["open", "open", "live", "live", "live", "dead"]):
+            if state == "open":
+                db.begin(new_share(numbered(number)))
+            else:
+                finished(db, numbered(number))
+            if state == "dead":
+                db.kill(numbered(number), NOW)
+        assert dict(db.states()) == {"open": 2, "live": 3, "dead": 1}
+
+
+class TestEntries:
+    """What an operator sees: everything, whatever its state."""
+
+    def test_there_is_nothing_at_first(self, db: Records) -> None:
+        assert db.entries() == ()
+
+    def test_everything_is_listed_oldest_first(self, db: Records) -> None:
+        db.begin(new_share(numbered(1), created=NOW + 5))
+        finished(db, numbered(3))
+        db.kill(finished(db, numbered(2)), NOW)
+        found = [(entry.id, entry.state) for entry in db.entries()]
+        assert found == [(numbered(2), "dead"), (numbered(3), "live"), (numbered(1), "open")]
+
+    def test_one_is_found_by_its_id(self, db: Records) -> None:
+        finished(db, numbered(1))
+        finished(db, numbered(2), expires=NOW + 5, opens=3)
+        expected = Entry(
+            id=numbered(2),
+            state="live",
+            header=new_share().header,
+            size=1000,
+            created=NOW,
+            finished=NOW,
+            expires=NOW + 5,
+            died=None,
+            opens=3,
+            opened=0,
+            last_opened=None,
+        )
+        assert db.entries(numbered(2)) == (expected,)
+
+    def test_an_unknown_id_is_nothing(self, db: Records) -> None:
+        assert db.entries(finished(db)[::-1]) == ()
+
+
 def race(url: str, barrier: Any, answers: Any, which: int, calls: Sequence[Callable[[Records], object]]) -> None:
     """Make one call after another, each at the same moment as the others who race; tell how each ended."""
     db, ends = Records(url), list[str]()
@@ -557,16 +1008,26 @@ def at_once(kind: str, url: str, *racers: Sequence[Callable[[Records], object]])
     return list(zip(*(ends[which] for which in range(len(racers))), strict=True))
 
 
-def _begin(share: str, db: Records) -> None:
-    db.begin(new_share(share))
+def _begin(share: str, owner: bytes, db: Records) -> None:
+    db.begin(new_share(share, owner_hash=owner, uploader=b"u" * 16))
 
 
 def _put(share: str, one: PartRecord, db: Records) -> object:
     return db.put_part(share, one, NOW)
 
 
+def _put_within(share: str, one: PartRecord, quota: int, db: Records) -> object:
+    way = bytes([one.number]) * 16
+    db.arrive(way, one.size, quota, NOW)
+    return db.put_part(share, one, NOW, arrived=way)
+
+
+def _put_most(share: str, one: PartRecord, most: int, db: Records) -> object:
+    return db.put_part(share, one, NOW, most=most)
+
+
 def _finish(share: str, parts: Sequence[PartRecord], db: Records) -> None:
-    db.finish(share, parts, None, NOW)
+    finish(db, parts, share)
 
 
 def _give_up(share: str, db: Records) -> object:
@@ -584,9 +1045,44 @@ class TestAtOnce:
     ROUNDS = 25
 
     def test_of_two_begins_of_one_id_one_is_taken(self, db: Records, url: str, kind: str) -> None:
-        calls = [partial(_begin, numbered(number)) for number in range(self.ROUNDS)]
-        ends = at_once(kind, url, calls, calls)
+        first, second = (
+            [partial(_begin, numbered(number), owner * 32) for number in range(self.ROUNDS)] for owner in (b"1", b"2")
+        )
+        ends = at_once(kind, url, first, second)
         assert [sorted(end) for end in ends] == [["None", "Taken"]] * self.ROUNDS
+
+    def test_two_begins_with_the_same_values_are_one(self, db: Records, url: str, kind: str) -> None:
+        calls = [partial(_begin, numbered(number), b"o" * 32) for number in range(self.ROUNDS)]
+        assert at_once(kind, url, calls, calls) == [("None", "None")] * self.ROUNDS
+
+    def test_never_has_an_uploader_more_than_it_may(self, db: Records, url: str, kind: str) -> None:
+        for number in range(MAX_OPEN - 5):
+            _begin(numbered(number), b"o" * 32, db)
+        racers = [[partial(_begin, numbered(1000 * who + n), b"o" * 32) for n in range(4)] for who in (1, 2, 3)]
+        ends = [end for round_ in at_once(kind, url, *racers) for end in round_]
+        assert (ends.count("None"), ends.count("TooMany")) == (5, 7)
+
+    def test_never_is_more_stored_than_the_quota(self, db: Records, url: str, kind: str) -> None:
+        db.begin(new_share())
+        racers = [[partial(_put_within, ID, part(4 * who + n), 5500) for n in range(4)] for who in range(3)]
+        ends = [end for round_ in at_once(kind, url, *racers) for end in round_]
+        assert (ends.count("None"), ends.count("NoRoom"), db.stored()) == (5, 7, 5000)
+
+    def test_never_does_an_upload_hold_more_than_it_may(self, db: Records, url: str, kind: str) -> None:
+        db.begin(new_share())
+        racers = [[partial(_put_most, ID, part(4 * who + n), 5500) for n in range(4)] for who in range(3)]
+        ends = [end for round_ in at_once(kind, url, *racers) for end in round_]
+        assert (ends.count("None"), ends.count("TooLarge"), db.stored()) == (5, 7, 5000)
+
+    def test_what_is_stored_is_counted_right_while_parts_are_replaced(
+        self, db: Records, url: str, kind: str, tmp_path: Path
+    ) -> None:
+        db.begin(new_share())
+        racers = [
+            [partial(_put, ID, part(n % 3, f"{who}-{n}", size=100 * who + n)) for n in range(12)] for who in range(3)
+        ]
+        at_once(kind, url, *racers)
+        assert [(db.stored(),)] == rows(tmp_path, "SELECT sum(size) FROM parts")
 
     def test_a_finish_and_a_new_part_have_one_winner(self, db: Records, url: str, kind: str) -> None:
         self.begin_all(db)
@@ -642,7 +1138,7 @@ class TestDatabase:
     """What SQLite is told, and what it holds."""
 
     def test_every_connection_is_durable_when_a_commit_returns(self, db: Records) -> None:
-        open_at_once = [db._engine.raw_connection() for _ in range(20)]
+        open_at_once = [db.database.engine.raw_connection() for _ in range(20)]
         pragmas = ("journal_mode", "synchronous", "busy_timeout")
         found = {
             tuple(raw.cursor().execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas) for raw in open_at_once
@@ -665,10 +1161,14 @@ class TestDatabase:
         tables = [name for (name,) in rows(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
         found = {table: {row[1] for row in rows(tmp_path, f"PRAGMA table_info({table})")} for table in tables}
         hashes = {"knock_hash", "access_hash", "owner_hash"}
-        times = {"created", "touched", "finished", "expires", "died"}
+        times = {"created", "touched", "finished", "expires", "died", "life", "last_opened"}
         assert found == {
-            "shares": {"id", "state", "header", "part_chunks", "size", *hashes, *times},
-            "parts": {"share", "number", "name", "size", "sha256"},
+            "shares": {"id", "state", "header", "part_chunks", "size", "opens", "opened", "uploader", *hashes, *times},
+            "parts": {"share", "number", "name", "size", "sha256", "mark"},
+            "leases": {"hash", "share", "started", "ends", "served"},
+            "guesses": {"share", "client", "guess", "at"},
+            "counts": {"name", "label", "value"},
+            "arriving": {"id", "size", "at"},
             "tombstones": {"id"},
             "clock": {"id", "newest", "ahead_since"},
             "alembic_version": {"version_num"},
@@ -676,9 +1176,9 @@ class TestDatabase:
 
     def test_the_migrations_make_the_tables_that_the_code_declares(self, db: Records, tmp_path: Path) -> None:
         declared = sa.create_engine("sqlite://")
-        records._metadata.create_all(declared)
+        database.metadata.create_all(declared)
         migrated = sa.create_engine(f"sqlite:///{tmp_path / 'onekey.db'}")
-        names = sorted(records._metadata.tables)
+        names = sorted(database.metadata.tables)
         assert shape(migrated, names) == shape(declared, names)
         migrated.dispose()
         declared.dispose()
@@ -849,20 +1349,21 @@ def keep_schema() -> None:
             services.uploads.receive(
                 iter([Incoming("kept.bin", "application/octet-stream", iter([KEPT]))]),
                 proven=lambda: True,
-                expires_after=lambda: None,
+                terms=Terms,
             )
             for _ in range(2)
         )
         services.vault.delete(deleted.id, deleted.owner)
-        open_upload = Records(f"sqlite:///{content / 'onekey.db'}")
-        open_upload.begin(new_share())
-        services.uploads.put_part(ID, 0, [b"half"])
+        half = ByHand(KEPT, seed=HALF_SEED, owner=HALF_OWNER, entropy=half_entropy())
+        services.uploads.begin(half.plan(), b"u" * 16)
+        services.uploads.put(half.id, half.owner, 0, [half.parts[0]], b"m" * 16)
+        services.tally.flush()
         target = SCHEMAS / REVISIONS[-1]
         with closing(sqlite3.connect(content / "onekey.db")) as raw:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             shutil.copyfile(content / "onekey.db", f"{target}.db")
         shutil.copytree(content / "blobs", f"{target}-blobs")
-        told = {"token": kept.token, "owner": kept.owner, "deleted": deleted.id, "open": ID}
+        told = {"token": kept.token, "owner": kept.owner, "deleted": deleted.id, "open": half.id}
         Path(f"{target}.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
@@ -879,6 +1380,7 @@ class Kept:
         settings = Settings.read({"CONTENT_DIR": str(folder), "MIN_FREE_SPACE": "0"})
         services = create_services(settings, lambda: self.now)
         self.vault, self.uploads = services.vault, services.uploads
+        self.records = Records.at(folder / "onekey.db")
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -886,9 +1388,11 @@ class TestKeptSchemas:
     """A database of every schema that was ever released opens with the newest code: tests/schemas/README.md."""
 
     @pytest.fixture
-    def kept(self, revision: str, tmp_path: Path) -> Kept:
+    def kept(self, revision: str, tmp_path: Path) -> Iterator[Kept]:
         """The kept database of that schema."""
-        return Kept(revision, tmp_path / "content")
+        found = Kept(revision, tmp_path / "content")
+        yield found
+        found.records.close()
 
     def test_there_is_one(self, revision: str) -> None:
         assert (SCHEMAS / f"{revision}.db").is_file(), "tests/schemas/README.md says how to make it"
@@ -900,25 +1404,56 @@ class TestKeptSchemas:
         assert rows(kept.folder, "SELECT * FROM alembic_version") == [(REVISIONS[-1],)]
 
     def test_its_share_opens(self, kept: Kept) -> None:
-        opened = kept.vault.open(kept.told["token"])
-        assert b"".join(opened.read(0)) == KEPT
+        opened = kept.vault.open(kept.told["token"], shown())
+        found = b"".join(opened.read(0))
         opened.close()
+        assert found == KEPT
 
     def test_its_owner_is_known(self, kept: Kept) -> None:
         share = links.blob_id(links.read_token(kept.told["token"]))
         assert kept.vault.owned(share, kept.told["owner"]).id == share
 
+    def test_its_share_is_not_limited_and_was_never_opened(self, kept: Kept) -> None:
+        share = links.blob_id(links.read_token(kept.told["token"]))
+        found = kept.vault.owned(share, kept.told["owner"])
+        assert (found.opens, found.opened, found.last_opened) == (None, 0, None)
+
+    def test_its_stored_bytes_are_counted(self, kept: Kept) -> None:
+        on_disk = sum(path.stat().st_size for path in (kept.folder / "blobs").rglob("*") if path.is_file())
+        assert kept.records.stored() == on_disk
+
+    def test_its_owner_can_limit_and_delete_it(self, kept: Kept) -> None:
+        share = links.blob_id(links.read_token(kept.told["token"]))
+        kept.vault.change(share, kept.told["owner"], {"opens": 1})
+        lease = kept.vault.open_once(kept.told["token"], shown())
+        kept.vault.open(kept.told["token"], shown(lease=str(lease))).close()
+        kept.vault.delete(share, kept.told["owner"])
+        assert rows(kept.folder, "SELECT id FROM shares") == [(kept.told["open"],)]
+
     @pytest.mark.parametrize("which", ["deleted", "open"])
     def test_its_ids_are_taken(self, kept: Kept, which: str) -> None:
-        with closing(Records(f"sqlite:///{kept.folder / 'onekey.db'}")) as db, pytest.raises(Taken):
-            db.begin(new_share(kept.told[which]))
+        with pytest.raises(Taken):
+            kept.records.begin(new_share(kept.told[which], part_chunks=1))
 
     def test_its_open_upload_can_go_on(self, kept: Kept) -> None:
-        kept.uploads.put_part(kept.told["open"], 1, [b"rest"])
-        assert rows(kept.folder, f"SELECT number FROM parts WHERE share = '{kept.told['open']}'") == [(0,), (1,)]
+        kept.records.put_part(kept.told["open"], part(1), NOW)
+        assert [one.number for one in kept.records.parts(kept.told["open"], 0, 9)] == [0, 1]
 
     def test_its_open_upload_is_swept_in_time(self, kept: Kept) -> None:
         for _ in range(3):
             kept.now += DAY
             kept.vault.sweep()
         assert not (kept.folder / "blobs" / kept.told["open"]).exists()
+
+
+@pytest.mark.parametrize("revision", [name for name in REVISIONS if name >= "0002"])
+def test_the_owner_of_a_kept_upload_finishes_it(revision: str, tmp_path: Path) -> None:
+    kept = Kept(revision, tmp_path / "content")
+    half = ByHand(KEPT, seed=HALF_SEED, owner=HALF_OWNER, entropy=half_entropy())
+    for number in range(1, len(half.parts)):
+        kept.uploads.put(half.id, half.owner, number, [half.parts[number]], None)
+    kept.uploads.finish(half.id, half.owner, half.named)
+    opened = kept.vault.open(half.token, shown())
+    assert b"".join(opened.read(0)) == KEPT
+    opened.close()
+    kept.records.close()
