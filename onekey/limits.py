@@ -54,7 +54,7 @@ class Limits:
         Once more with a lease that lives takes nothing: its client did not hear the answer.
         """
         with self._database.writing() as db:
-            _give_back(db, now, leases.c.share == share)
+            _give_back(db, now, sa.or_(leases.c.share == share, leases.c.hash == lease))
             db.execute(sa.delete(leases).where(leases.c.hash == lease, leases.c.ends <= now))
             held = db.scalar(sa.select(leases.c.share).where(leases.c.hash == lease))
             if held is not None:

@@ -47,6 +47,7 @@ SECRETS: Final = Allowed(a_minute=10)
 """How many wrong upload secrets one client may try a minute."""
 MOST_OPENS: Final = 1_000_000
 """The highest limit of opens that is taken for one."""
+_TRIES: Final = 3
 _UPLOADS: Final = "upload secret"  # where guesses at shares have a blob id
 _PASSWORD: Final = "This share needs a password."  # noqa: S105
 _WRONG: Final = "This is not the password of this share."
@@ -381,9 +382,15 @@ class Vault:
         self._records.kill(share, self._now())
         found = self._records.entries(share)
         if found:
-            with suppress(OSError):  # nobody finds it any more; what could not be removed, the next sweep removes
-                self.remove(share)
+            self._remove_now(share)
         return bool(found)
+
+    def _remove_now(self, share: str) -> None:
+        """Nobody finds it any more; what cannot be removed, even if a put comes between, the next sweep removes."""
+        for _ in range(_TRIES):
+            with suppress(OSError):
+                self.remove(share)
+                return
 
     def remove(self, share: str) -> None:
         """Remove what is left of a dead share or upload, the record last."""

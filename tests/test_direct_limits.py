@@ -1287,7 +1287,6 @@ def test_a_link_that_lost_its_hash_gets_it_back_on_a_page(shared_client: FlaskCl
     answer = shared_client.get(path, headers=BROWSER)
     page, plain = Page(answer), Page(shared_client.get("/%23x", headers=BROWSER))
     assert page.by_id("link")["value"] == SEEN[path]
-    assert SEEN[path] in [found["href"] for found in page.all("a")]
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
     assert answer.headers["Vary"] == "Accept"
 

@@ -23,6 +23,7 @@ from onekey.web.services import services
 
 PREFIX: Final = "/api/v1"
 _NAMED: Final = 256  # bytes that the name of a part takes, spaces and all
+_LIST: Final = 1 << 16  # so that who names too many is told so
 _BEARER: Final = 1 << 10
 _PART_TOO_LARGE: Final = f"A part holds at most {MAX_PART} bytes."
 
@@ -134,7 +135,7 @@ def put_part(id: str, number: int) -> Response:  # noqa: A002
 def finish_upload(id: str, body: Read) -> Response:  # noqa: A002
     """Check and commit the named parts; once more with the same parts answers the same."""
     _, stored = services().uploads.look(id, _bearer())
-    named: models.Finish = body((len(stored) + 1) * _NAMED)  # or anybody could have us read a list without end
+    named: models.Finish = body(max(_LIST, len(stored) * _NAMED))  # or anybody could have us read a list without end
     listed = [Named(part.number, part.size, unspell(part.sha256)) for part in named.parts]
     done = services().uploads.finish(id, _bearer(), listed)
     return _json(models.Finished(id=done.id, size=done.size or 0, expires=words.iso(done.expires), opens=done.opens))

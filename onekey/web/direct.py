@@ -124,7 +124,7 @@ def _leased(token: str, link: str) -> Response:
 def _ask_to_open(error: LeaseNeeded) -> Response:
     """A page with a button; programs are told of POST. Nothing is spent."""
     if policy.answer_kind() == "text/html":
-        response = Response(render_template("once.html", left=error.left))
+        response = Response(render_template("once.html", left=error.left), headers=policy.FORM)
     else:
         response = failures.answer(405, "lease_needed", str(error))
         response.headers["Allow"] = "POST"

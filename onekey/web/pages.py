@@ -40,7 +40,7 @@ def start() -> AnyResponse:
         base_url=policy.base_url(),
         **_expiry_choices(),
     )
-    return Response(page)
+    return Response(page, headers=policy.FORM)
 
 
 def _expiry_choices() -> dict[str, Any]:

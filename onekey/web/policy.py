@@ -29,6 +29,9 @@ _EVERYWHERE: Final = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Robots-Tag", "noindex"),
 )
+FORM: Final = {"Referrer-Policy": "strict-origin"}
+"""For pages whose form `_same_site` looks at: with no-referrer a browser says `Origin: null` of them. The Referer is
+the bare origin then, and no page links to another."""
 CONTENT: Final = (
     ("Content-Security-Policy", "sandbox"),
     ("Cross-Origin-Resource-Policy", "cross-origin"),
@@ -161,7 +164,8 @@ class Gate:
 
 def finish(response: Response) -> Response:
     """The headers of every answer; what a view set stays."""
-    response.headers.extend(_EVERYWHERE)
+    for name, value in _EVERYWHERE:
+        response.headers.setdefault(name, value)
     if "Content-Security-Policy" not in response.headers:
         for name, value in _ELSEWHERE:
             response.headers.setdefault(name, value)
